@@ -1,0 +1,215 @@
+"""Recipes: strict, frozen models of a TOML file. An unknown key is an error that names the near miss.
+
+No torch here: ``wordloom --help`` and recipe checks must answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wordloom.errors import ConfigError
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusConfig(Strict):
+    """[corpus]: raw text to learn from."""
+
+    paths: tuple[str, ...] = Field(description="files, folders or globs")
+    documents: Literal["auto", "line", "blank-line", "file"] = "auto"
+    text: str | None = Field(None, description="text column of csv/tsv/jsonl/parquet; guessed when absent")
+    max_chars: int = Field(1_000_000, gt=0, description="longer documents are cut into pieces of this length")
+    valid_fraction: float = Field(0.01, gt=0, lt=0.5, description="documents held out for the loss curve")
+    clean_html: bool = Field(False, description="replace <br> and other tags by a space")
+
+
+class TokenizerConfig(Strict):
+    """[tokenizer]: trained on the corpus, or taken from a folder."""
+
+    kind: Literal["wordpiece", "bpe", "byte-bpe", "unigram"] = "wordpiece"
+    vocab_size: int | Literal["auto"] = 8192
+    lowercase: bool = True
+    path: str | None = Field(None, description="folder of a tokenizer to use instead of training one")
+    sample_mb: int = Field(100, gt=0, description="training text is sampled to this size: bounded memory")
+
+
+class ModelConfig(Strict):
+    """[model]: a preset's row, any value of which may be replaced."""
+
+    preset: str | None = None
+    start: str | None = Field(None, description="run or Hugging Face folder to start from; absent: random")
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    ffn_width: int | None = None
+    max_positions: int | None = None
+    dropout: float | None = None
+    attention_dropout: float | None = None
+
+
+class MaskedConfig(Strict):
+    """[objective] name = "masked": Devlin et al. 2019, section 3.1."""
+
+    name: Literal["masked"] = "masked"
+    rate: float = Field(0.15, gt=0, lt=1)
+    rate_end: float | None = Field(None, gt=0, lt=1, description="linear schedule from rate to rate_end")
+    whole_word: bool = False
+    span: float | None = Field(None, ge=1, description="mean span length (SpanBERT, geometric); excludes whole_word")
+    next_sentence: bool = False
+    documents: Literal["isolated", "separated"] = "isolated"
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if self.whole_word and self.span is not None:
+            raise ValueError("whole_word and span exclude each other")
+        return self
+
+
+class TrainConfig(Strict):
+    """[train]: the loop. Exactly one of steps, epochs, minutes says how long."""
+
+    steps: int | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0)
+    seed: int = 0
+    batch: int = Field(64, gt=0, description="rows per step when pre-training, examples per step when fine-tuning")
+    micro_batch: int | Literal["auto"] = "auto"
+    length: int = Field(128, ge=8, description="tokens per row or window")
+    optimiser: Literal["adamw", "sgd", "muon"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd and muon")
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    average: bool = Field(False, description="average the weights of the last quarter (Polyak); meant for sgd")
+    schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    decay: float = Field(0.2, ge=0, le=1, description="share of the steps, wsd only")
+    clip: float | None = Field(1.0, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    threads: int | None = Field(None, gt=0, description="absent: all cores the process may use")
+    log_every: int = Field(10, gt=0)
+    evaluate_every: int | None = Field(None, gt=0, description="steps; absent: ten times per run")
+    save_every: int | None = Field(None, gt=0, description="steps; absent: with every evaluation")
+    patience: int | None = Field(None, gt=0, description="evaluations without a better score before stopping")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate factor per layer below the top")
+    freeze: Literal["none", "body", "embeddings", "gradual"] = "none"
+    overwrite: bool = False
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        given = [k for k in ("steps", "epochs", "minutes") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of steps, epochs, minutes, not {' and '.join(given)}")
+        return self
+
+
+class ClassifyConfig(Strict):
+    """[task] name = "classify"."""
+
+    name: Literal["classify"] = "classify"
+    kind: Literal["auto", "single", "multi", "regression"] = "auto"
+    pooling: Literal["cls", "mean"] = "cls"
+    class_weights: Literal["none", "balanced"] = "none"
+    dropout: float = Field(0.1, ge=0, lt=1)
+    stride: float = Field(0.0, ge=0, lt=1, description="overlap of neighbouring windows of a long text")
+    max_windows: int | None = Field(None, gt=0, description="training only: windows drawn per long text")
+    separator: str = Field("|", description="between the labels of one multi-label cell")
+
+
+class DataConfig(Strict):
+    """[data]: labelled files."""
+
+    train: str
+    valid: str | None = None
+    test: str | None = None
+    text: str | None = None
+    pair: str | None = Field(None, description="column of the second text")
+    label: str | None = None
+    valid_fraction: float = Field(0.1, gt=0, lt=1)
+    labels: int | None = Field(None, gt=0, description="use this many labelled examples only (stratified, by seed)")
+    clean_html: bool = False
+
+
+class CompareConfig(Strict):
+    """[compare]: the same fine-tuning from pre-trained and from random weights, at several label counts."""
+
+    labels: tuple[int | Literal["all"], ...] = ("all",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+class Recipe(Strict):
+    """What a TOML recipe may hold; ``run`` performs the parts that are there, in this order."""
+
+    corpus: CorpusConfig | None = None
+    tokenizer: TokenizerConfig | None = None
+    model: ModelConfig = ModelConfig()
+    objective: MaskedConfig | None = None
+    train: TrainConfig = TrainConfig()
+    task: ClassifyConfig | None = None
+    data: DataConfig | None = None
+    finetune: TrainConfig | None = Field(None, description="[train] of the second stage when both stages run")
+    compare: CompareConfig | None = None
+
+
+def read_recipe(path: str | Path, overlay: dict[str, Any] | None = None) -> Recipe:
+    """Parse a TOML recipe; ``overlay`` maps dotted keys ("train.lr") to values and wins (recipe < flag)."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such recipe", where=path, cure="give the path of a .toml recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"not a readable TOML file: {error}", where=path, cure="correct that line") from None
+    return make(Recipe, merge(values, overlay or {}), where=path)
+
+
+def merge(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Values with each dotted key of ``overlay`` replaced; None means "not given" and changes nothing."""
+    merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for dotted, value in overlay.items():
+        if value is None:
+            continue
+        table, _, key = dotted.partition(".")
+        if not isinstance(merged.setdefault(table, {}), dict):
+            raise ConfigError(f"[{table}] must be a table", cure=f"write it as [{table}] with keys below it")
+        merged[table][key] = value
+    return merged
+
+
+M = TypeVar("M", bound=Strict)
+
+
+def make(model: type[M], values: dict[str, Any], where: str | Path | None = None) -> M:
+    """Validate; the error names the key, the near miss, and what is allowed."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_plain(model, error), where=where, cure="correct that key") from None
+
+
+def _plain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(model, first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}{hint}"
+    return f"{key or 'value'}: {first['msg']}"
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation
+        inner = [t for t in getattr(annotation, "__args__", (annotation,)) if isinstance(t, type)]
+        model = next(t for t in inner if issubclass(t, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,87 @@
+"""Batch: the only container of tensors between data and model.
+
+One representation serves packed pre-training rows and fine-tuning alike: a row holds one or more
+documents one after the other, ``documents`` numbers them, and attention joins only equal numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of T tokens.
+
+    tokens: (B, T) int64 token ids.
+    documents: (B, T) int64; 0 is padding, 1, 2, ... number the documents inside a row.
+    positions: (B, T) int64 position inside the document, from 0.
+    types: (B, T) int64 segment of a text pair (0 or 1).
+    word_starts: (B, T) bool, first token of a word; special tokens are False. None where unused.
+    targets: (B, T) tensors an objective reads, ``IGNORE`` where there is nothing to predict.
+    examples: tensors of a task that are not row-aligned (labels, window positions); a batch that
+        has them is not split by rows.
+    ids: names of the documents, for messages only (``file:line``).
+    """
+
+    tokens: Tensor
+    documents: Tensor
+    positions: Tensor
+    types: Tensor
+    word_starts: Tensor | None = None
+    targets: dict[str, Tensor] = field(default_factory=dict)
+    examples: dict[str, Tensor] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that are not padding: what every throughput figure counts."""
+        return int((self.documents > 0).sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        def move(t: Tensor) -> Tensor:
+            return t.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            tokens=move(self.tokens),
+            documents=move(self.documents),
+            positions=move(self.positions),
+            types=move(self.types),
+            word_starts=None if self.word_starts is None else move(self.word_starts),
+            targets={k: move(v) for k, v in self.targets.items()},
+            examples={k: move(v) for k, v in self.examples.items()},
+        )
+
+    def split(self, parts: int) -> list[Batch]:
+        """Exactly ``parts`` batches of whole rows, sizes differing by one at most, in row order."""
+        if self.examples:
+            raise ValueError("a batch with per-example tensors is made in parts, not split by rows")
+        if parts == 1:
+            return [self]
+        if parts > self.rows:
+            raise ValueError(f"{self.rows} rows cannot be split into {parts} parts")
+        edges = [round(i * self.rows / parts) for i in range(parts + 1)]
+        return [self._rows(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+    def _rows(self, a: int, b: int) -> Batch:
+        return replace(
+            self,
+            tokens=self.tokens[a:b],
+            documents=self.documents[a:b],
+            positions=self.positions[a:b],
+            types=self.types[a:b],
+            word_starts=None if self.word_starts is None else self.word_starts[a:b],
+            targets={k: v[a:b] for k, v in self.targets.items()},
+            ids=self.ids[a:b] if len(self.ids) == self.rows else self.ids,
+        )
+
+
+IGNORE = -100  # target value that no loss counts, as in torch.nn.functional.cross_entropy
