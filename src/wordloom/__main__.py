@@ -1,0 +1,3 @@
+from wordloom.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""Keyword arguments and command-line flags -> keys of a recipe (recipe < flag)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wordloom.config import Recipe, Strict, make, merge, read_recipe
+from wordloom.errors import ConfigError
+
+T = TypeVar("T")
+
+LENGTHS = ("steps", "epochs", "minutes")
+
+
+def required(value: T | None, table: str, verb: str) -> T:
+    """The table of a recipe, or an error that says who needs it."""
+    if value is None:
+        raise ConfigError(f"{verb} needs a table [{table}]", cure=f"add [{table}] to the recipe or give it as arguments")
+    return value
+
+
+def recipe_from(
+    settings: Mapping[str, Any],
+    tables: Mapping[str, type[Strict]],
+    *,
+    base: str | Path | Recipe | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """A recipe from a base (file or object), defaults below it and flat settings above it.
+
+    settings: flat ("lr") or dotted ("train.lr") keys; a flat key belongs to the first table that has it.
+    tables: name -> model, in the order in which flat keys are looked up.
+    Raises ConfigError for a key no table has, naming the near miss.
+    """
+    overlay = {_dotted(key, tables): value for key, value in settings.items() if value is not None}
+    if isinstance(base, Recipe):
+        values = base.model_dump(exclude_unset=True)
+    elif base is not None:
+        values = read_recipe(base).model_dump(exclude_unset=True)
+    else:
+        values = {}
+    given = set(overlay) | {f"{t}.{k}" for t, v in values.items() if isinstance(v, Mapping) for k in v}
+    chosen = {k: v for k, v in (defaults or {}).items() if k not in given and not _another_length(k, given)}
+    for table, replaced in _lengths_replaced(overlay):
+        values[table] = {k: v for k, v in values.get(table, {}).items() if k not in replaced}
+    return make(Recipe, merge(merge(values, chosen), overlay), where=base if isinstance(base, (str, Path)) else None)
+
+
+def _dotted(key: str, tables: Mapping[str, type[Strict]]) -> str:
+    if "." in key:
+        return key
+    for table, model in tables.items():
+        if key in model.model_fields:
+            return f"{table}.{key}"
+    known = sorted({k for m in tables.values() for k in m.model_fields})
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    raise ConfigError(f"unknown setting {key!r}; {hint}", cure="correct that name")
+
+
+def _another_length(key: str, given: set[str]) -> bool:
+    """Whether the user already said how long in another unit, so that this default must stay away."""
+    table, _, name = key.partition(".")
+    return name in LENGTHS and any(f"{table}.{unit}" in given for unit in LENGTHS)
+
+
+def _lengths_replaced(overlay: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """A flag that says how long replaces whatever unit the recipe used."""
+    tables = {k.partition(".")[0] for k in overlay if k.partition(".")[2] in LENGTHS}
+    return [(table, LENGTHS) for table in tables]
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``"train.lr=3e-4"`` -> ("train.lr", 0.0003): the value is read as TOML, or as a plain string."""
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"cannot read --set {text!r}", cure="write it as table.key=value, for example train.lr=3e-4")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

@@ -1,0 +1,226 @@
+"""The verbs: each a few lines over ``api``. Plain errors and exit codes: 0 done, 2 your input, 130 interrupted.
+
+Nothing heavy is imported at the top: ``wordloom --help`` answers without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wordloom.errors import WordloomError
+
+app = typer.Typer(
+    help="From raw text to a served NLP model on your own machine, offline, with numbers you can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="folder of the run; must not exist yet")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="any key of a recipe: table.key=value, repeatable")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML recipe below the flags")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing run at --out")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on exactly where the run at --out stopped")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
+TextColumn = Annotated[str | None, typer.Option("--text", help="text column; guessed and stated when absent")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="label column; guessed and stated when absent")]
+PairColumn = Annotated[str | None, typer.Option("--pair", help="column of the second text of a pair")]
+
+
+def main() -> None:
+    """Entry point: one sentence instead of a traceback for whatever a user can cause."""
+    try:
+        app()
+    except WordloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        message = str(stop)
+        print(f"\nstopped{': ' + message if message else ''}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `wordloom predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}. Check the path and the disk.", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def check(
+    paths: Annotated[list[str], typer.Argument(help="raw text or labelled files, folders, globs")],
+    against: Annotated[list[str] | None, typer.Option(help="other splits, or the pre-training corpus: exact and near leaks")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at data before training: sizes, damage, duplicates, labels, leaks between splits."""
+    from wordloom import api
+
+    report = api.check(paths, against=against or [], text=text, label=label)
+    print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
+
+
+@app.command()
+def tokenizer(
+    corpus: Annotated[list[str], typer.Argument(help="files, folders, globs")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="wordpiece, bpe, byte-bpe, unigram")] = "wordpiece",
+    size: Annotated[str, typer.Option(help="vocabulary size, or auto")] = "auto",
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="do not lowercase")] = False,
+    settings: Set = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a tokenizer and say how well it fits the text."""
+    from wordloom import api
+
+    chosen = _settings(settings, kind=kind, lowercase=not keep_case, vocab_size=_number(size))
+    print("\n".join(api.train_tokenizer(corpus, out, overwrite=overwrite, **chosen)))
+
+
+@app.command()
+def pretrain(
+    corpus: Annotated[list[str] | None, typer.Argument(help="files, folders, globs of raw text")] = None,
+    out: Out = Path("run"),
+    preset: Annotated[str | None, typer.Option(help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent")] = None,
+    minutes: Annotated[float | None, typer.Option(help="fit the training into this many minutes")] = None,
+    steps: Annotated[int | None, typer.Option()] = None,
+    epochs: Annotated[float | None, typer.Option()] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="folder of a tokenizer; trained on the corpus when absent")] = None,
+    lr: Annotated[float | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option(help="rows per step")] = None,
+    length: Annotated[int | None, typer.Option(help="tokens per row")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pre-train a language model on raw text."""
+    from wordloom import api
+
+    chosen = _settings(
+        settings, preset=preset, minutes=minutes, steps=steps, epochs=epochs, lr=lr, batch=batch, length=length, seed=seed
+    )
+    if tokenizer is not None:
+        chosen["tokenizer.path"] = tokenizer
+    result = api.pretrain(corpus or None, out, recipe=recipe, resume=resume, overwrite=overwrite, **chosen)
+    print(result.summary())
+
+
+@app.command()
+def finetune(
+    model: Annotated[str, typer.Argument(help="a run, a Hugging Face BERT folder, or a preset (random weights)")],
+    data: Annotated[str, typer.Argument(help="labelled training file")],
+    out: Out = Path("run"),
+    task: Annotated[str, typer.Option(help="classify")] = "classify",
+    valid: Annotated[str | None, typer.Option(help="validation file; split off the training file when absent")] = None,
+    test: Annotated[str | None, typer.Option(help="test file: scores with intervals in the report")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    labels: Annotated[int | None, typer.Option(help="use this many labelled examples only")] = None,
+    epochs: Annotated[float | None, typer.Option()] = None,
+    minutes: Annotated[float | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option(help="examples per step")] = None,
+    length: Annotated[int | None, typer.Option(help="tokens per window")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    seeds: Annotated[int, typer.Option(help="train this many seeds, keep the best on validation")] = 1,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune a model on labelled texts; TF-IDF + logistic regression is always trained beside it."""
+    from wordloom import api
+
+    chosen = _settings(
+        settings, text=text, label=label, pair=pair, labels=labels, epochs=epochs, minutes=minutes,
+        lr=lr, batch=batch, length=length, seed=seed, valid=valid, test=test,
+    )  # fmt: skip
+    result = api.finetune(
+        model, data, out, task=task, seeds=seeds, recipe=recipe, resume=resume, overwrite=overwrite, **chosen
+    )
+    print(result.summary())
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="one run, or two for a paired test, then the labelled file")],
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scores with 95 % intervals: `evaluate RUN DATA`, or `evaluate A B DATA` for a paired test."""
+    from wordloom import api
+
+    report = api.evaluate(models[:-1], models[-1], text=text, label=label, pair=pair)
+    print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="a fine-tuned run or bundle")],
+    data: Annotated[str, typer.Argument(help="file of texts, or - for standard input, a text per line")] = "-",
+    text: TextColumn = None,
+    pair: PairColumn = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict, in input order: a table, or JSON lines with --json."""
+    from wordloom import api
+
+    for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json):
+        print(line)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="TOML recipe")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: runs/NAME-OF-RECIPE")] = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Perform a recipe: pre-train, fine-tune, compare, as its tables say."""
+    from wordloom import api
+
+    folder = out or Path("runs") / recipe.stem
+    print(api.run_recipe(recipe, folder, resume=resume, overwrite=overwrite, **_settings(settings)).summary())
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo-run"),
+    minutes: Annotated[float, typer.Option(help="of pre-training")] = 4.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """The whole path on the documentation already on this machine: no download, under ten minutes."""
+    from wordloom import api
+
+    print(api.demo(out, minutes=minutes, overwrite=overwrite).summary())
+
+
+def _settings(assignments: list[str] | None, **flags: Any) -> dict[str, Any]:
+    from wordloom.api.settings import parse_assignment
+
+    chosen = {k: v for k, v in flags.items() if v is not None}
+    chosen.update(parse_assignment(a) for a in assignments or [])
+    return chosen
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Scaled dot-product attention, Vaswani et al. 2017, section 3.2.1, equation 1: softmax(q k^T / sqrt(d)) v.
+
+Two spellings, equal in values and gradients: `attend` runs the fused kernel, `attend_plain` writes the
+equation out and returns the weights (alignments, explanation).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wordloom.model.layers import dropout
+
+
+def document_mask(documents: Tensor) -> Tensor | None:
+    """documents (B, T) -> bool (B, 1, T, T), True where a query (third axis) may see a key (fourth).
+
+    None when every row is one document from end to end: nothing is forbidden, and the kernel without a
+    mask is the fastest. Padding (number 0) joins padding only: no real token sees it, and because every
+    query keeps at least itself no softmax is taken over nothing, so padding never yields a NaN.
+    Costs one comparison and, on a GPU, one synchronisation; called once per batch, not per layer.
+    """
+    if bool((documents == documents[:, :1]).all()):
+        return None
+    return documents[:, None, :, None] == documents[:, None, None, :]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: bool) -> Tensor:
+    """q, k, v (B, H, T, d), mask bool broadcastable to (B, H, T, T) or None -> (B, H, T, d).
+
+    dropout_p is the probability with which a weight is dropped while training (Devlin et al. 2019, A.2).
+    """
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p if training else 0.0)
+
+
+def attend_plain(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: bool
+) -> tuple[Tensor, Tensor]:
+    """As `attend`, and also the weights (B, H, T, T) before dropout: row t sums to 1 over the keys t sees."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = torch.softmax(scores, dim=-1)  # (B, H, T, T)
+    return dropout(weights, dropout_p, training) @ v, weights

@@ -1,0 +1,71 @@
+"""An objective as a job of the training loop: its loss, and its measure on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from wordloom.data.batch import Batch
+from wordloom.metrics import Mean
+from wordloom.train.job import Terms
+
+
+class Objective(Protocol):
+    def counts(self, batch: Batch) -> Mapping[str, int]: ...
+
+    def loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[Terms, Any]: ...
+
+
+class Pretraining:
+    """Job of the loop. ``held_out`` batches are corrupted once, so every evaluation sees the same masks."""
+
+    score = ("loss", False)  # the best checkpoint has the lowest held-out loss
+
+    def __init__(self, objective: Objective, held_out: Sequence[Batch]):
+        self.objective, self.held_out = objective, list(held_out)
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return self.objective.counts(batch)
+
+    def loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[Terms, Any]:
+        return self.objective.loss(model, batch, state)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Held-out value of every term in nats, "loss" = their weighted sum, and "perplexity" per predicted token."""
+        terms, weights = self.totals(model)
+        scores = {name: mean.value for name, mean in terms.items()}
+        scores["loss"] = sum(weights[name] * mean.value for name, mean in terms.items())
+        first = next(iter(terms.values()))
+        scores["perplexity"] = math.exp(min(first.value, 700.0))
+        return scores
+
+    def totals(self, model: nn.Module) -> tuple[dict[str, Mean], dict[str, float]]:
+        return _totals(self.objective, model, self.held_out)
+
+    def by_batch(self, model: nn.Module, term: str) -> tuple[list[float], list[int]]:
+        """(sums, counts) of one term, an entry per held-out batch: what a bootstrap over batches needs."""
+        singles = [_totals(self.objective, model, [batch])[0][term] for batch in self.held_out]
+        return [m.sum for m in singles], [m.count for m in singles]
+
+
+def _totals(
+    objective: Objective, model: nn.Module, batches: Sequence[Batch]
+) -> tuple[dict[str, Mean], dict[str, float]]:
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    means: dict[str, Mean] = {}
+    weights: dict[str, float] = {}
+    state: Any = None
+    with torch.inference_mode():
+        for batch in batches:
+            terms, state = objective.loss(model, batch.to(device), state)
+            for name, term in terms.items():
+                means[name] = means.get(name, Mean(0.0, 0)) + Mean(float(term.sum), term.count)
+                weights[name] = term.weight
+    model.train(was_training)
+    return means, weights
