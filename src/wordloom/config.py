@@ -36,6 +36,7 @@ class TokenizerConfig(Strict):
     kind: Literal["wordpiece", "bpe", "byte-bpe", "unigram"] = "wordpiece"
     vocab_size: int | Literal["auto"] = 8192
     lowercase: bool = True
+    strip_accents: bool | None = Field(None, description="wordpiece and bpe; absent: as lowercase (BERT's rule)")
     path: str | None = Field(None, description="folder of a tokenizer to use instead of training one")
     sample_mb: int = Field(100, gt=0, description="training text is sampled to this size: bounded memory")
 

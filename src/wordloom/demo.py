@@ -44,7 +44,7 @@ STDLIB = "python"  # label of the standard library
 MIN_WORDS, MIN_WORDS_LABELLED = 8, 15
 SHINGLE, COVERED = 5, 0.5
 MAX_FILE_BYTES = 2_000_000  # above this a source file is generated tables
-PER_MODULE = 10  # labelled examples of one module, so that no large file is a class by itself
+PER_MODULE = 20  # labelled examples of one module, so that no large file is a class by itself
 # Not a package's own documentation: tests, and copies of other packages.
 SKIPPED_FOLDERS = frozenset(
     "tests test testing _vendor _vendored vendored externals extern thirdparty third_party "
@@ -246,6 +246,8 @@ def prose(docstring: str) -> str:
         if directive:
             block = -1 if directive[1] in _DIRECTIVES_OF_PROSE else indent
             continue
+        if bare.startswith((".. _", ".. [", ":orphan:", "@")):  # link targets, references
+            continue
         if bare.endswith("::"):
             block = indent
         if len(_LETTERS.findall(bare)) * 2 > len(bare):
@@ -253,43 +255,52 @@ def prose(docstring: str) -> str:
     return " ".join(kept)
 
 
+_CODE = re.compile(
+    r"""https?://[^\s)>\]]+|www\.[^\s)>\]]+|[\w.+-]+@[\w-]+\.\w+ # addresses
+    |<[^>]+>                                     # targets of links, tags
+    |[A-Za-z_]\w+(?:\.\w+)+(?:\(\))?             # import paths, files, attributes
+    |(?:\.{0,2}/)?\w+(?:/\w+){2,}                # paths
+    |\w*_\w*                                     # snake_case, dunders
+    |\w*[a-z0-9][A-Z]\w*                         # camelCase, CamelCase
+    |[A-Z]{2,}[a-z]{2,}\w*                       # XMLParser
+    |\w+(?=\()                                   # calls
+    |(?<!\S)--?[A-Za-z][\w-]+                     # command-line options
+    |\w*\d+\.\d+\w*(?:\.\w+)*                  # versions, decimals
+    """,
+    re.VERBOSE,
+)
+_ROLE = re.compile(r":[a-z][\w:]*:(?=`)")  # :class:`x`
+_NAMES = re.compile(rf"(?<![\w-]){NAME}(?:[\s.:/(),-]*[\s.:/(-]{NAME}(?![\w-]))+")
+
+
 class Masker:
-    """Replaces what names a package or a piece of code by ``NAME``; runs of it become one.
+    """Replaces what names a package or a piece of code by ``NAME``; a list of names becomes one.
 
     names: lower-case import and distribution names; those of five letters or more also inside a word
         ("torchscript"), shorter ones as whole words only.
+
+    Works on one white-space token at a time and remembers it: words repeat, and a cache makes a regular
+    expression of ten alternatives affordable.
     """
 
     def __init__(self, names: Iterable[str]):
-        ordered = sorted(names, key=lambda n: (-len(n), n))
-        inside = "|".join(map(re.escape, (n for n in ordered if len(n) >= 5)))
-        whole = "|".join(map(re.escape, (n for n in ordered if len(n) < 5)))
-        packages = [rf"[\w-]*(?:{inside})[\w-]*"] if inside else []
-        packages += [rf"\b(?:{whole})\b"] if whole else []
-        self._code = re.compile(
-            r"""https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.\w+ # addresses
-            |<[^>\s]+>                                   # targets of links, tags
-            |:[\w:]+:(?=`)                               # roles: the text in backticks stays for the next rules
-            |[A-Za-z_]\w+(?:\.\w+)+(?:\(\))?             # import paths, files, attributes
-            |(?<![\w.])\.?/?\w+(?:/\w+)+                 # paths
-            |\w*_\w*                                     # snake_case, dunders
-            |\b\w*[a-z0-9][A-Z]\w*                       # camelCase, CamelCase
-            |\b[A-Z]{2,}[a-z]{2,}\w*                     # XMLParser
-            |\b\w+(?=\()                                 # calls
-            |--?[A-Za-z][\w-]*(?=[\s,=.]|$)(?<=\w\w\w)   # command-line options
-            |\b\w*\d+\.\d+\w*(?:\.\w+)*                  # versions and decimals
-            """,
-            re.VERBOSE,
-        )
-        self._packages = re.compile("|".join(packages), re.IGNORECASE) if packages else None
+        self._inside = sorted(n for n in names if len(n) >= 5)
+        self._whole = frozenset(n for n in names if len(n) < 5)
+        self._known: dict[str, str] = {}
 
     def __call__(self, text: str) -> str:
-        text = self._code.sub(NAME, text)
-        if self._packages is not None:
-            text = self._packages.sub(NAME, text)
-        text = text.replace("`", "").replace("*", "").replace("~", "")
-        text = re.sub(rf"\b{NAME}(?:\(\))?(?:[\s.:/-]+{NAME}\b)*", NAME, text)
-        return " ".join(text.split())
+        known = self._known
+        tokens = [known[t] if t in known else known.setdefault(t, self._token(t)) for t in text.split()]
+        return _NAMES.sub(NAME, " ".join(t for t in tokens if t))
+
+    def _token(self, token: str) -> str:
+        token = _CODE.sub("\0", _ROLE.sub("", token))
+        token = re.sub(r"[\w-]+", lambda m: "\0" if self._is_package(m[0].lower()) else m[0], token)
+        token = re.sub(r"[`*~|]+", "", token)
+        return re.sub(r"\w*\0[\w\0]*", NAME, token)
+
+    def _is_package(self, word: str) -> bool:
+        return any(part in self._whole for part in word.split("-")) or any(n in word for n in self._inside)
 
 
 def _names_of(sites: list[Path], packages: set[str]) -> frozenset[str]:
@@ -298,7 +309,7 @@ def _names_of(sites: list[Path], packages: set[str]) -> frozenset[str]:
     for distribution in importlib.metadata.distributions(path=[str(p) for p in sites]):
         name = distribution.metadata["Name"]
         if name:
-            names |= {name, name.replace("-", "_"), name.replace("-", " ")}
+            names |= {name, name.replace("-", "_")}
     return frozenset(n.lower() for n in names if len(n) > 1)
 
 
@@ -308,7 +319,7 @@ def _refuse(text: str) -> str | None:
         return "short"
     if sum(w.strip(".,:;()") == NAME for w in words) * 5 > 2 * len(words):
         return "mostly names"
-    if sum(map(text.isascii, ())) or len(text.encode()) > 1.1 * len(text):
+    if len(text.encode()) > 1.1 * len(text):
         return "not English"
     return None
 
@@ -401,15 +412,15 @@ def _by_module(docs: list[Doc]) -> dict[str, dict[str, list[Doc]]]:
 
 
 def _choose(by_module: dict[str, dict[str, list[Doc]]], examples: int, classes: tuple[int, int]) -> list[str]:
-    """The largest packages, as many as can each give examples / C from half of their own supply."""
+    """The largest packages, as many as can each give examples / C from two thirds of their supply."""
     supply = {p: sum(min(len(d), PER_MODULE) for d in m.values()) for p, m in by_module.items()}
     largest = sorted(supply, key=lambda p: (-supply[p], p))
     for count in range(min(classes[1], len(largest)), classes[0] - 1, -1):
-        if supply[largest[count - 1]] >= 2 * -(-examples // count):
+        if 2 * supply[largest[count - 1]] >= 3 * -(-examples // count):
             return sorted(largest[:count])
     have = ", ".join(f"{p} {supply[p]}" for p in largest[:6]) or "none"
     raise DataError(
-        f"the demo's task needs at least {classes[0]} packages with {2 * -(-examples // classes[0])} usable "
+        f"the demo's task needs at least {classes[0]} packages with {-(-3 * examples // (2 * classes[0]))} usable "
         f"docstrings each; the largest are: {have}",
         cure="install more packages beside wordloom, or ask for fewer labels",
     )

@@ -298,8 +298,8 @@ def _has_blank_line(path: str, sample: int) -> bool:
     """True if a line of white space stands between two lines of text in the first ``sample`` bytes."""
     reject_binary(path)
     with open_file(path) as file:
-        text = file.read(sample)
-    return re.search(rb"\S[^\n]*\n[ \t\r\f\v]*\n\s*\S", text) is not None
+        text = file.read(sample).lstrip()
+    return re.search(rb"\n[ \t\r\f\v]*\n\s*\S", text) is not None
 
 
 def _cut(text: str, limit: int) -> tuple[list[str], str]:

@@ -134,7 +134,13 @@ def open_file(path: str | Path) -> Iterator[BinaryIO]:
         raise DataError(f"cannot be read ({error.strerror or error})", where=path, cure="check the file") from None
 
 
-_MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"\xfd7zXZ": ".xz", b"PAR1": ".parquet", b"PK\x03\x04": ".zip"}
+_MAGIC = {
+    b"\x1f\x8b": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\xfd7zXZ": ".xz",
+    b"PAR1": ".parquet",
+    b"PK\x03\x04": ".zip",
+}
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # the UTF-32-LE mark starts as UTF-16-LE
 
 

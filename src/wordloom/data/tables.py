@@ -1,4 +1,4 @@
-"""Rows of csv, tsv, jsonl and parquet: delimiter, quoting, header and column names are decided on a sample and stated."""
+"""Rows of csv, tsv, jsonl and parquet: delimiter, quoting, header and names are decided on a sample and stated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wordloom.data.readers import COMPRESSIONS, Decode, decode, known_format, op
 from wordloom.errors import DataError
 
 SAMPLE_BYTES = 4_000_000
-SAMPLE_ROWS = 2_000
+SAMPLE_ROWS = 10_000
 MAX_CELL = 100_000_000  # characters; what a quote that is never closed may swallow before the error
 
 TEXT_NAMES = (
@@ -40,7 +40,7 @@ class Table:
     """One tabular file and what was decided about it.
 
     names: column names; "1", "2", ... where there is no header.
-    sample: the first rows (at most 2,000, or 4 MB), cells in the order of ``names``.
+    sample: the first rows (at most 10,000, or 4 MB), cells in the order of ``names``.
     note: the decisions in words.
     """
 
@@ -309,7 +309,7 @@ def _open_parquet(path: str) -> Table:
         names = tuple(file.schema_arrow.names)
         _reject_names(path, names)
         sample: list[tuple[Any, ...]] = []
-        for batch in file.iter_batches(batch_size=SAMPLE_ROWS):
+        for batch in file.iter_batches(batch_size=1000):
             sample.extend(zip(*(column.to_pylist() for column in batch.columns), strict=True))
             break
     if not sample:

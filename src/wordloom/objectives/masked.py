@@ -146,7 +146,7 @@ def _choose(
     if not len(row):
         return np.zeros(1, dtype=bool)  # nothing to choose: every unit number is -1
     length = np.bincount(unit[maskable], minlength=len(row))  # (units,) tokens
-    budget = np.round(rate * maskable.sum(axis=1))  # (B,) tokens
+    budget = np.maximum(1, np.round(rate * maskable.sum(axis=1)))  # (B,) tokens
     oversize = length > 2 * budget[row]
     # shuffles inside each row, oversize units behind the others: keys of row r lie in [r, r + 1)
     order = np.argsort(row + 0.5 * (oversize + rng.random(len(row))))

@@ -1,26 +1,20 @@
-"""The contract of a supervised task.
+"""The contract of a supervised task: a job of the loop that also brings its head and survives in a bundle.
 
-A task turns records into windows, builds its head, computes its loss and decodes logits. For the loop it is a
-``train.job.Job``; for the predictor it is what is below. A task object holds no weights: the model comes in.
+A task turns records into windows, builds its head, computes its loss and decodes logits. It holds no weights:
+the model comes in. The prediction half is stated where it is used, ``infer.predictor.Answers``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from wordloom.metrics import Score
 from wordloom.model.architecture import Architecture
+from wordloom.train.job import Job
 
 
-@runtime_checkable
-class Task(Protocol):
-    """What ``infer.predictor`` needs of a task. E examples, C classes."""
-
+class Task(Job, Protocol):
     @property
     def kind(self) -> str: ...
 
@@ -31,17 +25,8 @@ class Task(Protocol):
     def heads(self, arch: Architecture) -> dict[str, nn.Module]:
         """Fresh heads by name."""
 
-    def logits(self, model: nn.Module, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
-        """(E, C) float32 on the CPU, in input order, without gradient."""
-
-    def probabilities(self, logits: Tensor) -> NDArray[np.float64]:
-        """(E, C) calibrated; (E,) values in the unit of the labels for regression."""
-
-    def decode(self, probabilities: NDArray[np.float64]) -> list[Any]:
-        """What is predicted, an entry per example: a label, a tuple of labels, or a number."""
-
-    def scores(self, examples: Any, probabilities: NDArray[np.float64]) -> dict[str, Score]:
-        """Scores of labelled examples, each with its interval."""
+    def calibrate(self, model: nn.Module) -> Self:
+        """Fit on the validation part whatever turns logits into honest probabilities."""
 
     def settings(self) -> dict[str, Any]:
-        """JSON from which the task is built again, beside a tokenizer."""
+        """JSON from which, beside a tokenizer, the task is built again."""

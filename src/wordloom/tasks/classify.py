@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,7 @@ class Classify:
         return classification_scores(gold, probabilities, self.kind, self.labels)
 
 
-def window_logits(model: nn.Module, batch: Batch) -> Tensor:
+def window_logits(model: Any, batch: Batch) -> Tensor:
     """(W, C): the body once over the packed rows, the head at each window's [CLS]."""
     hidden = model.body(batch.tokens, batch.documents, batch.positions, batch.types)  # (B, T, D)
     return model.heads[HEAD](hidden, batch.examples["rows"], batch.examples["cols"], batch.documents)
@@ -247,7 +248,7 @@ class ClassifyStream:
             for i in range(0, self.steps_per_epoch, POOL):
                 a, b = edges[i], edges[min(i + POOL, self.steps_per_epoch)]
                 order[a:b] = order[a:b][np.argsort(self._sizes[order[a:b]], kind="stable")]
-            batches = [order[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+            batches = [order[a:b] for a, b in pairwise(edges)]
             self._plan = epoch, [batches[i] for i in rng.permutation(len(batches))]
         return self._plan[1]
 

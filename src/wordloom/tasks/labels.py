@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ FEW = "give examples of at least two labels"
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """kind, the C class names in order (sorted), and for regression mean and deviation of the training labels.
+    """kind, the C class names in order, and for regression mean and deviation of the training labels.
 
     weights: (C,) class weights, all 1 unless balanced. single: n / (C n_c), which average to 1 over the
     training set; multi: n_negative / n_positive per label, the weight of its positives in the cross-entropy.
@@ -48,8 +49,8 @@ class LabelSpace:
             if not values.std() > 0:
                 raise DataError(f"every label is {values[0]:g}", cure="give numbers that differ")
             return cls(kind, (), float(values.mean()), float(values.std()))
-        each = [{str(v)} for v in labels] if kind == "single" else [{str(w) for w in v} for v in labels]
-        found = tuple(sorted(set().union(*each) | {str(n) for n in names}))
+        each = [set(_several(v)) if kind == "multi" else {str(v)} for v in labels]
+        found = tuple(_ordered(set().union(*each) | {str(n) for n in names}))
         if len(found) < (2 if kind == "single" else 1):
             only = f"only the label {found[0]!r} occurs" if found else "no example has a label"
             raise DataError(only, cure=FEW)
@@ -74,7 +75,7 @@ class LabelSpace:
             return np.array([self._index(index, v, w) for v, w in zip(labels, where, strict=True)], np.int64)
         out = np.zeros((len(labels), len(self.names)), np.float32)
         for i, (row, place) in enumerate(zip(labels, where, strict=True)):
-            for v in row:
+            for v in _several(row):
                 out[i, self._index(index, v, place)] = 1
         return out
 
@@ -107,6 +108,16 @@ class LabelSpace:
                        tuple(values["class_weights"]))  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"the labels of the task are damaged ({error})", cure="fine-tune again") from None
+
+
+def _several(label: Any) -> list[str]:
+    return [label] if isinstance(label, str) else [str(v) for v in label]
+
+
+def _ordered(names: set[str]) -> list[str]:
+    """By value where all are whole numbers, else by name: as ``Examples.label_names``."""
+    whole = all(re.fullmatch(r"-?\d+", n) for n in names)
+    return sorted(names, key=lambda n: (int(n), n)) if whole else sorted(names)
 
 
 def _number(value: Any, where: str) -> float:

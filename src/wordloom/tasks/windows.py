@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def cut(tokens: int, room: int, stride: float = 0.0) -> list[tuple[int, int]]:
 def split(tokens: int, count: int, shared: int = 0) -> list[tuple[int, int]]:
     """``count`` pieces of ``tokens``, neighbours sharing ``shared`` tokens, lengths differing by one at most."""
     edges = [i * (tokens - shared) // count for i in range(count + 1)]
-    return [(a, b + shared) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(a, b + shared) for a, b in pairwise(edges)]
 
 
 def cut_pair(a: int, b: int, room: int, stride: float = 0.0) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -117,7 +118,7 @@ def make_windows(
     counts: list[int] = []
     for start in range(0, len(texts), _TEXTS):
         block = slice(start, start + _TEXTS)
-        first = [e.ids for e in tokenizer.encode(list(texts[block]))]
+        first = tokenizer.encode_ids(texts[block])
         if pairs is None:
             for ids in first:
                 edges = cut(len(ids), room, stride)
@@ -126,7 +127,7 @@ def make_windows(
                     pieces += [cls, ids[a:b], sep]
                     sizes.append(b - a + 2)
             continue
-        second = [e.ids for e in tokenizer.encode(list(pairs[block]))]
+        second = tokenizer.encode_ids(pairs[block])
         for ids, other in zip(first, second, strict=True):
             both = cut_pair(len(ids), len(other), room, stride)
             counts.append(len(both))

@@ -102,17 +102,18 @@ def no_sync(module: nn.Module) -> contextlib.AbstractContextManager[Any]:
 def shared_run(world: World, make: Callable[[], Run]) -> Run:
     """``make()`` on rank 0; the same run, for reading only, on the others. Its failure is every rank's failure."""
     run: Run | None = None
-    outcome: Any = None
+    path, failure = "", None
     if world.writes:
         try:
             run = make()
-            outcome = str(run.path)
+            path = str(run.path)
         except WordloomError as error:
-            outcome = error
-    outcome = world.share(outcome)
-    if isinstance(outcome, WordloomError):
-        raise outcome
-    return run if run is not None else Run.open(outcome, writable=False)
+            failure = (error.what, error.where, error.cure)
+    path, failure = world.share((path, failure))
+    if failure is not None:
+        what, where, cure = failure
+        raise RunError(what, where=where, cure=cure)
+    return run if run is not None else Run.open(path, writable=False)
 
 
 def check_parts(parts: int, world: World) -> None:

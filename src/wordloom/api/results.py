@@ -1,0 +1,48 @@
+"""What the verbs return: where the run lies, what it scored, and the same in plain lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordloom.metrics import Score
+
+if TYPE_CHECKING:
+    from wordloom.infer.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. ``scores`` is what scores.json holds; ``notes`` are sentences worth reading first."""
+
+    path: Path
+    kind: str
+    scores: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    report: Path | None = None
+    predictor: Predictor | None = None
+
+    def summary(self) -> str:
+        lines = [*self.notes, f"run: {self.path}"]
+        if self.report is not None:
+            lines.append(f"report: {self.report}")
+        return "\n".join(lines)
+
+
+def score_json(score: Score) -> dict[str, Any]:
+    values: dict[str, Any] = {"value": score.value, "low": score.low, "high": score.high}
+    return {**values, "note": score.note} if score.note else values
+
+
+def scores_json(scores: dict[str, Score]) -> dict[str, Any]:
+    return {name: score_json(score) for name, score in scores.items()}
+
+
+def table(rows: list[list[str]], header: list[str]) -> list[str]:
+    """Plain aligned columns: the first left, the others right."""
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in [header, *rows]
+    ]

@@ -1,0 +1,436 @@
+"""Labelled records of csv, tsv, jsonl, parquet and fastText files. All or nothing: a bad row is an error, located."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+from wordloom.data.readers import known_format, raw_lines, reject_binary, replace_surrogates, strict_decode, strip_html
+from wordloom.data.tables import (
+    LABEL_NAMES,
+    PAIR_NAMES,
+    TEXT_NAMES,
+    Table,
+    is_number,
+    longest_text,
+    mean_length,
+    open_table,
+    table_rows,
+)
+from wordloom.errors import DataError
+
+Kind = Literal["single", "multi", "regression"]
+Labels = list[str] | list[list[str]] | list[float]
+
+REGRESSION_VALUES = 20  # more distinct non-integer numbers than this are a scale, not class names
+
+
+def text_key(text: str) -> str:
+    """What makes two texts the same: letters and digits, case folded; of a text without any, its characters."""
+    return " ".join(_WORDS.findall(text.casefold())) or " ".join(text.split())
+
+
+_WORDS = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """E labelled records in file order; the lists are parallel and not to be changed.
+
+    texts: first (or only) text. pairs: second text, None where the task has one text.
+    labels: class names (single), lists of class names (multi), numbers (regression); None for unlabelled input.
+    places: "file:line" of each record (parquet: row from 1). columns: what was read and guessed, in words.
+    """
+
+    texts: list[str]
+    labels: Labels | None
+    places: list[str]
+    pairs: list[str] | None = None
+    kind: Kind = "single"
+    columns: str = ""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def subset(self, indices: Sequence[int]) -> Examples:
+        """The records at ``indices``, in that order."""
+        return replace(
+            self,
+            texts=[self.texts[i] for i in indices],
+            labels=None if self.labels is None else cast(Labels, [self.labels[i] for i in indices]),
+            places=[self.places[i] for i in indices],
+            pairs=None if self.pairs is None else [self.pairs[i] for i in indices],
+        )
+
+    def label_names(self) -> list[str]:
+        """Class names in sorted order; whole numbers are sorted by value. Empty for regression and without labels."""
+        if self.labels is None or self.kind == "regression":
+            return []
+        names = {name for i in range(len(self)) for name in self.label_set(i)}
+        if all(re.fullmatch(r"-?\d+", name) for name in names):
+            return sorted(names, key=lambda name: (int(name), name))
+        return sorted(names)
+
+    def label_set(self, index: int) -> list[str]:
+        """Class names of one record: one for single, any number for multi."""
+        label = None if self.labels is None else self.labels[index]
+        return [label] if isinstance(label, str) else label if isinstance(label, list) else []
+
+    def key(self, index: int) -> str:
+        """Equal for records with the same text or texts (see ``text_key``)."""
+        first = text_key(self.texts[index])
+        return first if self.pairs is None else f"{first}\t{text_key(self.pairs[index])}"
+
+    def require_trainable(self) -> None:
+        """Raise DataError where there is nothing to learn: no labels, or only one label."""
+        where = self.places[0].rpartition(":")[0] if self.places else None
+        if self.labels is None:
+            raise DataError("no labels", where=where, cure="name the label column (label=...)")
+        distinct = {str(label) for label in self.labels}
+        if len(distinct) < 2:
+            what = f"all {len(self)} records have the label {next(iter(distinct), '')!r}"
+            raise DataError(what, where=where, cure="give records of at least two labels, or name the label column")
+
+    def split(self, valid_fraction: float, seed: int) -> tuple[Examples, Examples]:
+        """(rest, valid), a function of the records and ``seed`` alone; single labels keep their shares.
+
+        Records of the same text go to the same side. Within a label, whole groups go to valid until it holds
+        ``round(valid_fraction * records of the label)``, so duplicates can shift the share by less than one group.
+        """
+        if not 0 < valid_fraction < 1:
+            raise ValueError(f"valid_fraction must be between 0 and 1, not {valid_fraction}")
+        groups: dict[str, list[int]] = defaultdict(list)
+        for i in range(len(self)):
+            groups[self.key(i)].append(i)
+        strata: dict[str, list[list[int]]] = defaultdict(list)
+        for group in groups.values():
+            strata[self._stratum(group[0])].append(group)
+        rng = random.Random(seed)
+        valid: set[int] = set()
+        for _, members in sorted(strata.items()):
+            rng.shuffle(members)
+            left = round(valid_fraction * sum(map(len, members)))
+            for group in members:
+                if len(group) <= left:
+                    valid.update(group)
+                    left -= len(group)
+        if not valid or len(valid) == len(self):
+            raise DataError(
+                f"{len(self)} records ({len(groups)} distinct texts) cannot be split at {valid_fraction}",
+                where=self.places[0] if self.places else None,
+                cure="give a validation file of its own, or more records",
+            )
+        rest = [i for i in range(len(self)) if i not in valid]
+        return self.subset(rest), self.subset(sorted(valid))
+
+    def _stratum(self, index: int) -> str:
+        return self.label_set(index)[0] if self.kind == "single" and self.labels is not None else ""
+
+    def sample(self, n: int, seed: int) -> Examples:
+        """``n`` records, single labels in their shares (largest remainders) and each label at least once if n allows.
+
+        Nested: with one seed the records of a smaller n that has the same shares are among those of a larger one as far
+        as the shares grow. Asking for more than there are is a DataError.
+        """
+        if not 0 < n <= len(self):
+            cure = f"ask for 1 to {len(self)}"
+            raise DataError(f"{n} examples asked of {len(self)}", where=_file_of(self.places), cure=cure)
+        strata: dict[str, list[int]] = defaultdict(list)
+        for i in range(len(self)):
+            strata[self._stratum(i)].append(i)
+        shares = _shares({name: len(members) for name, members in strata.items()}, n)
+        rng = random.Random(seed)
+        chosen: list[int] = []
+        for name, members in sorted(strata.items()):
+            rng.shuffle(members)
+            chosen += members[: shares[name]]
+        return self.subset(sorted(chosen))
+
+    def without_texts_of(self, other: Examples) -> tuple[Examples, int]:
+        """(the records whose text does not occur in ``other``, how many were removed)."""
+        seen = {other.key(i) for i in range(len(other))}
+        kept = [i for i in range(len(self)) if self.key(i) not in seen]
+        return self.subset(kept), len(self) - len(kept)
+
+
+def _file_of(places: list[str]) -> str | None:
+    return places[0].rpartition(":")[0] if places else None
+
+
+def _shares(sizes: dict[str, int], n: int) -> dict[str, int]:
+    """n in proportion to sizes: floors, then largest remainders; every name gets one first where n >= names."""
+    total = sum(sizes.values())
+    exact = {name: n * size / total for name, size in sizes.items()}
+    least = 1 if n >= len(sizes) else 0
+    shares = {name: min(sizes[name], max(least, int(value))) for name, value in exact.items()}
+    order = sorted(sizes, key=lambda name: (shares[name] - exact[name], name))
+    while (missing := n - sum(shares.values())) != 0:
+        for name in order if missing > 0 else reversed(order):
+            room = shares[name] < sizes[name] if missing > 0 else shares[name] > least
+            if room and missing:
+                step = 1 if missing > 0 else -1
+                shares[name] += step
+                missing -= step
+    return shares
+
+
+# ---- reading
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what (indices), and in words how that was decided."""
+
+    text: int
+    label: int | None
+    pair: int | None
+    note: str
+
+
+def read_examples(
+    path: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    kind: Literal["auto", "single", "multi", "regression"] = "auto",
+    separator: str = "|",
+    clean_html: bool = False,
+    require_label: bool = True,
+) -> Examples:
+    """Read one labelled file.
+
+    text, label, pair: columns by name, or by number from 1; guessed where None (``Examples.columns`` says how).
+    kind: "auto" takes lists and cells that mostly hold ``separator`` as multi, more than 20 distinct non-integer
+        numbers as regression, everything else as single.
+    require_label: False reads unlabelled input too (labels None); a .txt file is then one text per line.
+
+    Raises DataError naming file:line for an empty text, a missing label, a wrong number of columns, broken JSON,
+    broken UTF-8: nothing is dropped.
+    """
+    path = str(path)
+    if known_format(path) == "txt":
+        texts, raw, places, note = _read_lines(path, require_label)
+        pairs = None
+    else:
+        table = open_table(path)
+        columns = guess_columns(table, text, label, pair, require_label)
+        texts, pairs, raw, places = _read_table(table, columns)
+        note = f"{table.note}; {columns.note}"
+    if not texts:
+        raise DataError("no record in it", where=path, cure="check that the file was written completely")
+    if clean_html:
+        texts = [_cleaned(t, place) for t, place in zip(texts, places, strict=True)]
+        pairs = None if pairs is None else [_cleaned(t, place) for t, place in zip(pairs, places, strict=True)]
+    if raw is None:
+        return Examples(texts, None, places, pairs, "single" if kind == "auto" else kind, f"{path}: {note}")
+    decided = _infer_kind(raw, separator) if kind == "auto" else kind
+    labels = [_label(value, decided, separator, place) for value, place in zip(raw, places, strict=True)]
+    words = {"single": "one label each", "multi": "any number of labels each", "regression": "a number each"}[decided]
+    note += f"; {words}" + (" (guessed: override with kind=...)" if kind == "auto" else "")
+    parted = sum(isinstance(value, str) and separator in value for value in raw)
+    if decided == "single" and parted:
+        note += f"; {parted} labels hold {separator!r} and are read as one name (kind=multi parts them)"
+    return Examples(texts, cast(Labels, labels), places, pairs, decided, f"{path}: {note}")
+
+
+def _cleaned(text: str, place: str) -> str:
+    cleaned = strip_html(text)
+    if not cleaned:
+        raise DataError("empty text once the markup is removed", where=place, cure="remove the record, or fill it")
+    return cleaned
+
+
+def _read_table(table: Table, columns: Columns) -> tuple[list[str], list[str] | None, list[Any] | None, list[str]]:
+    """(texts, pairs, raw labels, places); every cell checked."""
+    asked = [c for c in (columns.text, columns.pair, columns.label) if c is not None]
+    texts, pairs, raw, places = [], [], [], []
+    for line, cells in table_rows(table, asked, strict_decode(table.path)):
+        place = f"{table.path}:{line}"
+        texts.append(_text(cells[0], table.names[columns.text], place))
+        if columns.pair is not None:
+            pairs.append(_text(cells[1], table.names[columns.pair], place))
+        if columns.label is not None:
+            if cells[-1] is None or (isinstance(cells[-1], str) and not cells[-1].strip()):
+                cure = "fill it in or remove the record; [] says 'none of the labels' where several are allowed"
+                raise DataError(f"no label in column {table.names[columns.label]!r}", where=place, cure=cure)
+            raw.append(cells[-1])
+        places.append(place)
+    return texts, pairs if columns.pair is not None else None, raw if columns.label is not None else None, places
+
+
+def _text(value: object, name: str, place: str) -> str:
+    if value is not None and not isinstance(value, str):
+        what = f"column {name!r} holds {type(value).__name__}, not text"
+        raise DataError(what, where=place, cure="name the text column (text=...)")
+    if value is None or not value.strip():
+        raise DataError(f"no text in column {name!r}", where=place, cure="fill it in or remove the record")
+    if replace_surrogates(value)[1] or "\0" in value:
+        cure = "remove it: no text encoding can hold it"
+        raise DataError("half a surrogate pair or a NUL in the text", where=place, cure=cure)
+    return value.strip()
+
+
+def _read_lines(path: str, require_label: bool) -> tuple[list[str], list[list[str]] | None, list[str], str]:
+    """fastText lines, ``__label__a __label__b text``; without labels one text per line."""
+    reject_binary(path)
+    decoder = strict_decode(path)
+    lines = [(number, decoder(raw, number)) for number, raw, _ in raw_lines(path)]
+    labelled = any(line.startswith("__label__") for _, line in lines)
+    if not labelled and require_label:
+        cure = "begin each line with __label__NAME, or use .csv, .tsv, .jsonl or .parquet"
+        raise DataError("no label in this .txt file", where=f"{path}:1", cure=cure)
+    texts, raw_labels, places = [], [], []
+    for number, line in lines:
+        place = f"{path}:{number}"
+        words = line.split()
+        names = [word[len("__label__") :] for word in words if word.startswith("__label__")]
+        if labelled and not all(names or [""]):
+            raise DataError("no label on this line", where=place, cure="begin it with __label__NAME")
+        body = " ".join(w for w in words if not w.startswith("__label__")) if names else line.strip()
+        if not body:
+            raise DataError("no text on this line", where=place, cure="fill it in or remove the line")
+        texts.append(body)
+        raw_labels.append(names)
+        places.append(place)
+    if not labelled:
+        return texts, None, places, "a text per line, no labels"
+    return texts, raw_labels, places, "fastText lines: __label__NAME, then the text"
+
+
+def _infer_kind(raw: list[Any], separator: str) -> Kind:
+    lists = [value for value in raw if isinstance(value, list) or _json_list(value) is not None]
+    if lists and all(isinstance(value, list) and len(value) == 1 for value in raw):
+        return "single"  # fastText lines and JSON that put the one label in a list
+    if lists or sum(isinstance(value, str) and separator in value for value in raw) > len(raw) / 2:
+        return "multi"
+    if all(is_number(value) for value in raw):
+        numbers = {float(value) for value in raw}
+        if sum(not number.is_integer() for number in numbers) > REGRESSION_VALUES:
+            return "regression"
+    return "single"
+
+
+def _json_list(value: object) -> list[Any] | None:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            return None
+        return parsed if isinstance(parsed, list) else None
+    return None
+
+
+def _label(value: Any, kind: Kind, separator: str, place: str) -> str | list[str] | float:
+    if kind == "regression":
+        if not is_number(value):
+            raise DataError(f"label {value!r} is not a number", where=place, cure="write a number, or use kind=single")
+        return float(value)
+    listed = value if isinstance(value, list) else _json_list(value) if kind == "multi" else None
+    if kind == "single":
+        if listed is not None:
+            if len(listed) != 1:
+                what = f"{len(listed)} labels where one is expected"
+                raise DataError(what, where=place, cure="give one label, or use kind=multi")
+            value = listed[0]
+        return _name(value, place)
+    parts = listed if listed is not None else str(value).split(separator) if isinstance(value, str) else [value]
+    return list(dict.fromkeys(_name(part, place) for part in parts))
+
+
+def _name(value: Any, place: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    name = str(value).strip() if isinstance(value, str | int | float) else ""
+    if not name:
+        what = f"label {value!r} is not a name"
+        raise DataError(what, where=place, cure="write a word or number, or name the label column (label=...)")
+    return name
+
+
+# ---- guesses
+
+
+def guess_columns(
+    table: Table, text: str | None, label: str | None, pair: str | None, require_label: bool = True
+) -> Columns:
+    """Columns asked for, the others guessed: label and text by name, else by content."""
+    said = []
+    label_at = table.column(label) if label is not None else None
+    text_at = table.column(text) if text is not None else None
+    if label is None:
+        label_at, why = _guess_label(table, text_at, require_label)
+        if label_at is not None:
+            said.append(f"label from column {table.names[label_at]!r} ({why})")
+        elif require_label:
+            cure = f"name the label column (label=...): {', '.join(table.names)}"
+            raise DataError("no column looks like a label", where=table.path, cure=cure)
+        else:
+            said.append("no label column")
+    if text is None:
+        text_at, why = _guess_text(table, label_at)
+        if text_at is None:
+            cure = f"name the text column (text=...): {', '.join(table.names)}"
+            raise DataError("no column looks like text", where=table.path, cure=cure)
+        said.append(f"text from column {table.names[text_at]!r} ({why})")
+    assert text_at is not None
+    pair_at = table.column(pair) if pair is not None else None
+    if pair is None and text is None:
+        partner = PAIR_NAMES.get(table.names[text_at].lower())
+        named = [i for i, name in enumerate(table.names) if name.lower() == partner]
+        if named and named[0] != label_at:
+            pair_at = named[0]
+            said.append(f"second text from column {table.names[pair_at]!r} (guessed by name)")
+    used = [c for c in (text_at, label_at, pair_at) if c is not None]
+    if len(set(used)) < len(used):
+        what = "the same column is asked for twice (text, pair, label)"
+        raise DataError(what, where=table.path, cure=f"choose different ones of: {', '.join(table.names)}")
+    note = "; ".join(said) + "; override with text=..., label=..." if said else "columns as asked"
+    return Columns(text_at, label_at, pair_at, note)
+
+
+def _guess_text(table: Table, label: int | None) -> tuple[int | None, str]:
+    for name in TEXT_NAMES:
+        for i, own in enumerate(table.names):
+            if own.lower() == name and i != label and mean_length(table, i) > 0:
+                return i, "guessed by name"
+    others = [i for i in range(len(table.names)) if i != label and mean_length(table, i) > 0]
+    best = max(others, key=lambda i: mean_length(table, i), default=None)
+    return best, "guessed: longest mean text"
+
+
+def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[int | None, str]:
+    for name in LABEL_NAMES:
+        for i, own in enumerate(table.names):
+            if own.lower() == name and i != text:
+                return i, "guessed by name"
+    free = [i for i in range(len(table.names)) if i not in (text, longest_text(table))]
+    kinds = {i: _distinct(table, i) for i in free}
+    # A column of prediction input is taken as a label only where its values repeat a lot (ids and dates do not).
+    most = len(table.sample) * (0.5 if require_label else 0.1)
+    few = {i: count for i, count in kinds.items() if 2 <= count <= max(2 if require_label else 0, most)}
+    best = min(few, key=lambda i: (few[i], i), default=None)
+    count = 0 if best is None else few[best]
+    return best, f"guessed: {count} distinct values in {len(table.sample)} rows"
+
+
+def _distinct(table: Table, column: int) -> int:
+    """Distinct short cells of a column; 0 where it cannot hold labels."""
+    counts: Counter[str] = Counter()
+    for row in table.sample:
+        if not isinstance(row[column], str | int | bool) or len(str(row[column])) > 60:
+            return 0
+        counts[str(row[column])] += 1
+    return len(counts)
+
+
+def iter_records(examples: Examples) -> Iterator[tuple[str, str, list[str]]]:
+    """(text or both texts, place, class names) of every record."""
+    for i, place in enumerate(examples.places):
+        both = examples.texts[i] if examples.pairs is None else f"{examples.texts[i]} {examples.pairs[i]}"
+        yield both, place, examples.label_set(i)

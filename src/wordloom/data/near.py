@@ -1,0 +1,141 @@
+"""Near-duplicate texts (Broder 1997: shingles, MinHash; Indyk & Motwani 1998: LSH) and texts contained in a corpus."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import count
+
+import numpy as np
+from datasketch import MinHash, MinHashLSH
+from numpy.typing import NDArray
+
+from wordloom.text.chinese import CJK
+
+SHINGLE = 5  # words; characters of Chinese and Japanese
+JACCARD = 0.8
+# 21 bands of 6 of 126 values: a pair at Jaccard s becomes a candidate with probability 1 - (1 - s^6)^21,
+# 99.8 % at 0.8 and 28 % at 0.5. Candidates are then compared on their shingles, so no false pair is reported.
+BANDS, ROWS = 21, 6
+MAX_UNITS = 10_000  # of one text; what follows is not compared
+MAX_CANDIDATES = 50  # of one text
+RUN = 13  # units of a run counted for containment, as in Brown et al. 2020 (GPT-3), appendix C
+CONTAINED = 0.5  # share of a text's runs that occur in the corpus
+
+_WORD = re.compile(r"[^\W_]+")
+_CJK = re.compile(f"[{CJK}\u3040-\u30ff]")
+_LETTER = re.compile(r"[^\W_]")
+
+
+def units(text: str) -> list[str]:
+    """Words, case folded; of a text that is for 30 % or more Chinese or Japanese its letters and digits."""
+    text = text.casefold()
+    if not text.isascii():
+        head = text[:1000]
+        if len(_CJK.findall(head)) > 0.3 * len(_LETTER.findall(head)):
+            return _LETTER.findall(text[: 2 * MAX_UNITS])[:MAX_UNITS]
+    return _WORD.findall(text)[:MAX_UNITS]
+
+
+def run_hashes(ids: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+    """(n,) unit ids -> (n - length + 1,) hashes of every run; empty where the text is shorter."""
+    size = len(ids) - length + 1
+    if size <= 0:
+        return np.zeros(0, np.uint64)
+    total = np.zeros(size, np.uint64)
+    for k in range(length):
+        total = total * _FACTOR + ids[k : k + size]
+    total ^= total >> np.uint64(32)
+    return total * _MIX
+
+
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so no id is lost; arithmetic is modulo 2**64
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+
+
+class NearIndex:
+    """Texts found again by Jaccard similarity of their shingles (``SHINGLE`` units) of at least ``JACCARD``.
+
+    Texts of fewer than ``SHINGLE`` units are never near anything: equality is the test for those.
+    """
+
+    def __init__(self) -> None:
+        self._ids: defaultdict[str, int] = defaultdict(count(1).__next__)
+        self._empty = MinHash(num_perm=BANDS * ROWS, hashfunc=int, scheme="affine32")
+        self._lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+        self._shingles: dict[int, NDArray[np.uint32]] = {}
+        self._sketches: tuple[str, NDArray[np.uint32], MinHash] | None = None
+
+    def _sketch(self, text: str) -> tuple[NDArray[np.uint32], MinHash]:
+        if self._sketches is None or self._sketches[0] is not text:  # find() then add() sketches once
+            ids = np.array([self._ids[unit] for unit in units(text)], np.uint64)
+            shingles = np.unique((run_hashes(ids, SHINGLE) >> np.uint64(32)).astype(np.uint32))
+            sketch = self._empty.copy()
+            sketch.update_batch(shingles.tolist())
+            self._sketches = text, shingles, sketch
+        return self._sketches[1:]
+
+    def add(self, key: int, text: str) -> None:
+        shingles, sketch = self._sketch(text)
+        if len(shingles):
+            self._shingles[key] = shingles
+            self._lsh.insert(key, sketch)
+
+    def find(self, text: str) -> tuple[int, float] | None:
+        """(key, Jaccard similarity) of the nearest text added, None where none is near."""
+        shingles, sketch = self._sketch(text)
+        if not len(shingles):
+            return None
+        best: tuple[int, float] | None = None
+        for key in sorted(self._lsh.query(sketch))[:MAX_CANDIDATES]:
+            other = self._shingles[key]
+            shared = len(np.intersect1d(shingles, other, assume_unique=True))
+            similarity = shared / (len(shingles) + len(other) - shared)
+            if similarity >= JACCARD and (best is None or similarity > best[1]):
+                best = key, similarity
+        return best
+
+
+class ContainmentIndex:
+    """How much of each text occurs, in runs of ``RUN`` units, anywhere in a corpus that streams by.
+
+    Memory grows with the texts, not with the corpus: 8 bytes a run.
+    """
+
+    def __init__(self, texts: Iterable[str]):
+        self._ids: dict[str, int] = {}
+        numbered: defaultdict[str, int] = defaultdict(count(1).__next__, {})
+        runs, owners = [], []
+        for number, text in enumerate(texts):
+            ids = np.array([numbered[unit] for unit in units(text)], np.uint64)
+            hashes = np.unique(run_hashes(ids, RUN))
+            runs.append(hashes)
+            owners.append(np.full(len(hashes), number, np.int64))
+        self.texts = len(runs)
+        self._ids = dict(numbered)
+        hashes, owner = np.concatenate([*runs, np.zeros(0, np.uint64)]), np.concatenate([*owners, np.zeros(0, np.int64)])
+        order = np.argsort(hashes, kind="stable")
+        self._hashes, self._owner = hashes[order], owner[order]
+        self._unique, self._first = np.unique(self._hashes, return_index=True)
+        self._seen = np.zeros(len(self._unique), bool)
+
+    def see(self, document: str) -> list[int]:
+        """Mark the runs of a document; the texts that own a run marked for the first time."""
+        if not len(self._unique):
+            return []
+        # Unknown units are 0: a run that holds one matches nothing but a collision of 64 bits.
+        ids = np.array([self._ids.get(unit, 0) for unit in units(document)], np.uint64)
+        hashes = run_hashes(ids, RUN)
+        at = np.minimum(np.searchsorted(self._unique, hashes), len(self._unique) - 1)
+        new = np.unique(at[(self._unique[at] == hashes) & ~self._seen[at]])
+        self._seen[new] = True
+        ends = np.append(self._first, len(self._hashes))
+        return sorted({int(o) for i in new for o in self._owner[ends[i] : ends[i + 1]]})
+
+    def shares(self) -> NDArray[np.float64]:
+        """(texts,) share of each text's runs that were seen; 0 for a text of fewer than ``RUN`` units."""
+        seen = np.repeat(self._seen, np.diff(np.append(self._first, len(self._hashes))))
+        total = np.bincount(self._owner, minlength=self.texts)
+        found = np.bincount(self._owner, weights=seen, minlength=self.texts)
+        return found / np.maximum(total, 1)

@@ -1,0 +1,5 @@
+"""``wordloom.sklearn.TextClassifier``: the scikit-learn estimator under its short name."""
+
+from wordloom.integrations.sklearn import TextClassifier
+
+__all__ = ["TextClassifier"]

@@ -1,0 +1,307 @@
+"""Text to token ids and back: the ``tokenizers`` library, trained here or read from a Hugging Face folder.
+
+Text that looks like a special token ("[MASK]" typed by a person) becomes that special token, exactly as
+``transformers`` does it by default, because ids identical to ``AutoTokenizer`` are worth more than a
+different rule; the token store counts such tokens in its manifest, so it is never silent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from wordloom.config import TokenizerConfig
+from wordloom.errors import TokenizerError
+from wordloom.text import chinese, training
+
+_ROLES = {  # role -> spellings tried when a folder does not name its special tokens
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<cls>", "<s>"),
+    "sep_token": ("[SEP]", "<sep>", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+
+
+class Encoded(NamedTuple):
+    """One text of n tokens, without added special tokens.
+
+    ids: (n,) int32. word_starts: (n,) bool, first token of a word. offsets: (n, 2) int32, start and end of
+    the token in characters of the text.
+    """
+
+    ids: NDArray[np.int32]
+    word_starts: NDArray[np.bool_]
+    offsets: NDArray[np.int32]
+
+
+class Tokenizer:
+    """A ``tokenizers.Tokenizer`` with the facts the other rooms need.
+
+    Attributes: vocab_size; pad_id, unk_id, cls_id, sep_id, mask_id; special_ids (all ids that stand for no
+    text, sorted); hash (sha256 of the canonical tokenizer.json); lowercase; kind ("wordpiece", "bpe",
+    "byte-bpe", "unigram"); notes (what training had to say: sample size, a vocabulary that stayed smaller).
+    """
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, roles: dict[str, str] | None = None, notes: tuple[str, ...] = ()
+    ):
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend, self.notes = backend, notes
+        self.description: dict[str, Any] = json.loads(backend.to_str())
+        self.kind = _kind(self.description)
+        self.lowercase = _lowercases(self.description["normalizer"])
+        self.roles = _find_roles(backend, roles or {})
+        self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
+            backend.token_to_id(self.roles[role]) for role in _ROLES
+        )
+        added = {t["id"] for t in self.description["added_tokens"] if t["special"]}
+        self.special_ids = sorted(added | {self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id})
+        self.hash = _hash(self.description)
+        self._starts, self._ends = _word_tables(self)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+        """Learn a vocabulary from one pass over ``texts``; see :mod:`wordloom.text.training` for the rules.
+
+        Raises TokenizerError when the texts hold nothing to learn from.
+        """
+        sample = training.sample(texts, config.sample_mb)
+        if config.vocab_size == "auto":
+            from wordloom.text.quality import suggest_size  # quality trains tokenizers: it imports this module
+
+            suggestion = suggest_size(sample.texts, config)
+            trained = cls.train(sample.texts, config.model_copy(update={"vocab_size": suggestion.size}))
+            trained.notes = (*sample.notes, *suggestion.lines()[-1:])
+            return trained
+        backend = training.train(sample.texts, config)
+        tokenizer = cls(backend, notes=sample.notes)
+        if tokenizer.vocab_size < config.vocab_size:
+            tokenizer.notes += (
+                f"vocabulary of {tokenizer.vocab_size:,} instead of {config.vocab_size:,}: the text holds no more",
+            )
+        return tokenizer
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """Read a folder written by :meth:`save` or a Hugging Face folder (tokenizer.json, or BERT's vocab.txt)."""
+        folder = Path(folder)
+        settings = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+        roles = {role: _content(settings[role]) for role in _ROLES if settings.get(role)}
+        if (folder / "tokenizer.json").is_file():
+            try:
+                backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            except Exception as error:  # the library raises plain Exception
+                raise TokenizerError(
+                    f"not a tokenizer the library can read ({error})",
+                    where=folder / "tokenizer.json",
+                    cure="copy the file again from where it was made",
+                ) from None
+        elif (folder / "vocab.txt").is_file():
+            backend = _from_vocabulary(folder / "vocab.txt", settings, roles)
+        else:
+            raise TokenizerError(
+                "no tokenizer.json and no vocab.txt", where=folder, cure="give the folder of a trained tokenizer"
+            )
+        return cls(backend, roles)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and, for WordPiece, vocab.txt."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.backend.save(str(folder / "tokenizer.json"))
+        # PreTrainedTokenizerFast is the class that takes tokenizer.json as it stands, whatever the model is
+        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", **self.roles}
+        settings |= {"clean_up_tokenization_spaces": False, "model_max_length": int(1e30)}
+        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        normaliser = self.description["normalizer"] or {}
+        if self.kind == "wordpiece" and normaliser.get("type") == "BertNormalizer":
+            settings["tokenizer_class"] = "BertTokenizer"
+            settings["do_lower_case"] = normaliser["lowercase"]
+            settings["tokenize_chinese_chars"] = normaliser["handle_chinese_chars"]
+            settings["strip_accents"] = normaliser["strip_accents"]
+        if self.kind == "wordpiece":
+            words = sorted(self.backend.get_vocab(), key=self.backend.token_to_id)
+            (folder / "vocab.txt").write_text("".join(w + "\n" for w in words), encoding="utf-8", newline="\n")
+        _write_json(folder / "tokenizer_config.json", settings)
+        _write_json(folder / "special_tokens_map.json", self.roles)
+        return folder
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Ids, word starts and character offsets; no special tokens added; an empty text gives n = 0."""
+        encodings = self._library(texts, fast=False)
+        return [self._encoded(text, e) for text, e in zip(texts, encodings, strict=True)]
+
+    def encode_ids(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The ids alone: one (n,) int32 array a text."""
+        return [np.array(e.ids, np.int32) for e in self._library(texts, fast=True)]
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """Text of the ids, special tokens left out."""
+        return self.backend.decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def _library(self, texts: Sequence[str], *, fast: bool) -> list[tokenizers.Encoding]:
+        encode = self.backend.encode_batch_fast if fast else self.backend.encode_batch
+        try:
+            return encode(list(texts), add_special_tokens=False)
+        except (UnicodeEncodeError, TypeError):
+            # half a surrogate pair (JSON may hold one) is no character: U+FFFD stands for it, offsets stay
+            if not all(isinstance(text, str) for text in texts):
+                raise TokenizerError("only strings can be encoded", cure="pass a list of str") from None
+            return encode([replace_surrogates(text) for text in texts], add_special_tokens=False)
+
+    def _encoded(self, text: str, encoding: tokenizers.Encoding) -> Encoded:
+        ids = np.array(encoding.ids, np.int32)
+        offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+        if self._starts is None:
+            words = np.array([-1 if w is None else w for w in encoding.word_ids], np.int32)
+            starts = np.ones(len(ids), np.bool_)
+            starts[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
+        else:
+            starts = self._starts[ids]
+            if self._ends is not None:
+                starts[1:] |= self._ends[ids[:-1]]
+            starts[:1] = True
+        if chinese.has_chinese(text):
+            starts = _chinese_starts(text, starts, offsets)
+        return Encoded(ids, starts, offsets)
+
+    @property
+    def start_table(self) -> NDArray[np.bool_] | None:
+        """(vocab_size,) whether a token starts a word, where the id alone decides it (WordPiece); else None."""
+        return self._starts if self._ends is None else None
+
+
+def replace_surrogates(text: str) -> str:
+    """Each lone surrogate becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
+
+
+def _chinese_starts(text: str, starts: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Word starts where the token before or the token itself is Chinese: the segmenter decides."""
+    is_han, continues = chinese.is_chinese(text), chinese.continues_word(text)
+    first, last = offsets[:, 0], np.maximum(offsets[:, 1] - 1, offsets[:, 0])
+    # SentencePiece-style marks may put a blank before the character into the token
+    first = np.where((offsets[:, 1] > first + 1) & ~is_han[first] & (_spaces(text)[first]), first + 1, first)
+    before_end = np.concatenate(([0], offsets[:-1, 1]))
+    after_han = np.concatenate(([False], is_han[last[:-1]]))
+    inside = first < before_end  # a further byte of the same character
+    return np.where(is_han[first], ~continues[first] & ~inside, starts | (after_han & ~inside))
+
+
+def _spaces(text: str) -> NDArray[np.bool_]:
+    return np.fromiter((c.isspace() for c in text), np.bool_, len(text))
+
+
+def _word_tables(tokenizer: Tokenizer) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Per id: starts a word, ends a word (then the next token starts one). None, None: ask the library.
+
+    WordPiece says it by the ## prefix. Unigram pieces follow white space only, so that punctuation, which
+    BERT's splitting makes a word of its own, is separated here by its characters.
+    """
+    tokens = [tokenizer.backend.id_to_token(i) for i in range(tokenizer.vocab_size)]
+    if tokenizer.kind == "wordpiece":
+        prefix = tokenizer.description["model"]["continuing_subword_prefix"]
+        return np.array([not (t or "").startswith(prefix) for t in tokens]), None
+    if tokenizer.kind == "unigram":
+        special = set(tokenizer.special_ids)
+        starts = [i in special or t.startswith("▁") or training.is_mark(t[:1]) for i, t in enumerate(tokens)]
+        ends = [i in special or training.is_mark(t[-1:]) for i, t in enumerate(tokens)]
+        return np.array(starts), np.array(ends)
+    return None, None
+
+
+def _hash(description: dict[str, Any]) -> str:
+    """sha256 of canonical JSON; Unigram scores at six decimals, as a save and load may change the last bit."""
+    model = description["model"]
+    if model["type"] == "Unigram":
+        model = model | {"vocab": [[piece, round(score, 6)] for piece, score in model["vocab"]]}
+    canonical = json.dumps(description | {"model": model}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _kind(description: dict[str, Any]) -> str:
+    model = description["model"]["type"]
+    if model == "BPE":
+        return "byte-bpe" if '"ByteLevel"' in json.dumps(description["pre_tokenizer"]) else "bpe"
+    if model in ("WordPiece", "Unigram"):
+        return model.lower()
+    raise TokenizerError(f"a {model} tokenizer", cure="use a WordPiece, BPE or Unigram tokenizer")
+
+
+def _lowercases(normaliser: dict[str, Any] | None) -> bool:
+    if normaliser is None:
+        return False
+    if normaliser["type"] == "Sequence":
+        return any(_lowercases(part) for part in normaliser["normalizers"])
+    return normaliser["type"] == "Lowercase" or bool(normaliser.get("lowercase", False))
+
+
+def _find_roles(backend: tokenizers.Tokenizer, given: dict[str, str]) -> dict[str, str]:
+    roles = {}
+    for role, spellings in _ROLES.items():
+        tried = (given[role],) if role in given else spellings
+        known = [token for token in tried if backend.token_to_id(token) is not None]
+        if not known:
+            raise TokenizerError(
+                f"the vocabulary has no {role.replace('_', ' ')} ({' or '.join(tried)})",
+                cure="use a tokenizer with padding, unknown, start, separator and mask tokens, as BERT's",
+            )
+        roles[role] = known[0]
+    return roles
+
+
+def _from_vocabulary(path: Path, settings: dict[str, Any], roles: dict[str, str]) -> tokenizers.Tokenizer:
+    """BERT's vocab.txt: a token a line, split on \\n alone (the Chinese vocabulary holds U+2028 and the like)."""
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"not UTF-8 text ({error})", where=path, cure="copy the file again") from None
+    lines = lines[:-1] if lines[-1] == "" else lines
+    vocabulary = {line.rstrip("\r"): number for number, line in enumerate(lines)}
+    if len(vocabulary) < len(lines):
+        raise TokenizerError("a token stands there twice", where=path, cure="give each token one line")
+    special = [roles.get(role, spellings[0]) for role, spellings in _ROLES.items()]
+    missing = [token for token in special if token not in vocabulary]
+    if missing:
+        raise TokenizerError(f"no line {missing[0]!r}", where=path, cure="give the vocab.txt of a BERT tokenizer")
+    lowercase = settings.get("do_lower_case")
+    if lowercase is None:  # BERT's default; a cased vocabulary without settings shows itself by its capitals
+        lowercase = not any(token.isalpha() and token != token.lower() for token in vocabulary)
+    backend = training.wordpiece_backend(
+        vocabulary,
+        lowercase=bool(lowercase),
+        strip_accents=settings.get("strip_accents"),
+        chinese_characters=bool(settings.get("tokenize_chinese_chars", True)),
+        special=special,
+    )
+    return backend
+
+
+def _content(token: str | dict[str, Any]) -> str:
+    return token["content"] if isinstance(token, dict) else str(token)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise TokenizerError(f"not readable JSON ({error})", where=path, cure="copy the file again") from None
+    if not isinstance(values, dict):
+        raise TokenizerError("not a JSON object", where=path, cure="copy the file again")
+    return values
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

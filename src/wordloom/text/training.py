@@ -1,0 +1,185 @@
+"""How vocabularies are learnt: the sample, the pipeline of each kind, the trainers of ``tokenizers``.
+
+Pipelines are those of published models, so that every converter that knows the model knows the tokenizer:
+wordpiece is BERT's, bpe is GPT's (Radford et al. 2018: BERT's splitting, ``</w>`` ends a word), byte-bpe is
+GPT-2's, unigram is T5's. The post-processor is BERT's in all of them: [CLS] A [SEP] (B [SEP]).
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from wordloom.config import TokenizerConfig
+from wordloom.errors import TokenizerError
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
+_PIECE = 1 << 16  # characters; longer documents are sampled in pieces
+# Share of the characters of the text that the alphabet must cover; the rest is [UNK]. SentencePiece uses
+# 0.9995 for Chinese and 1.0 for small alphabets; this keeps rare symbols out of both at no visible loss.
+_COVERAGE = 0.9998
+
+
+class Sample(NamedTuple):
+    texts: list[str]
+    notes: tuple[str, ...]
+
+
+def sample(texts: Iterable[str], megabytes: int) -> Sample:
+    """An even, deterministic sample of at most ``megabytes`` million characters.
+
+    Every k-th piece is kept, k = 1, 2, 4, ...: when the kept ones outgrow the limit, every other one is
+    dropped and k doubles. One pass, memory bounded, no randomness, and the sample covers the whole stream.
+    """
+    limit, stride, seen, kept_chars, total = megabytes * 1_000_000, 1, 0, 0, 0
+    kept: list[str] = []
+    for piece in _pieces(texts):
+        total += len(piece)
+        if seen % stride == 0:
+            kept.append(piece)
+            kept_chars += len(piece)
+            while kept_chars > limit and len(kept) > 1:
+                kept, stride = kept[::2], stride * 2
+                kept_chars = sum(map(len, kept))
+        seen += 1
+    if stride == 1:
+        return Sample(kept, ())
+    note = f"learnt from an even sample of {kept_chars / 1e6:,.0f} of {total / 1e6:,.0f} million characters"
+    return Sample(kept, (note,))
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for at in range(0, len(text), _PIECE):
+            piece = text[at : at + _PIECE]
+            yield piece if piece.isascii() else piece.encode("utf-8", "replace").decode()
+
+
+def train(texts: list[str], config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """Learn ``config.kind`` with at most ``config.vocab_size`` tokens, special tokens first."""
+    assert isinstance(config.vocab_size, int)
+    if config.vocab_size <= len(SPECIAL):
+        raise TokenizerError(
+            f"a vocabulary of {config.vocab_size} has no room beside its {len(SPECIAL)} special tokens",
+            cure="choose a vocab_size of at least 100",
+        )
+    if not any(text.strip() for text in texts):
+        raise TokenizerError("no text to learn a vocabulary from", cure="give a corpus that is not empty")
+    backend, trainer = _parts(texts, config)
+    if config.kind == "unigram":
+        encode = backend.pre_tokenizer
+        steps = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
+        # Pieces never cross punctuation, as in SentencePiece's trainer, though the pipeline does not split there.
+        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    try:
+        backend.train_from_iterator(texts, trainer, length=len(texts))
+    except Exception as error:  # the library raises plain Exception
+        raise TokenizerError(
+            f"the {config.kind} trainer failed ({error})", cure="give more text or a smaller vocab_size"
+        ) from None
+    if config.kind == "unigram":
+        backend.pre_tokenizer = encode
+        # The library's JSON reader is not exact in the last bit of a float: six decimals survive save and load.
+        scores = json.loads(backend.to_str())["model"]["vocab"]
+        backend.model = models.Unigram([(piece, round(score, 6)) for piece, score in scores], unk_id=1)
+    _finish(backend, {token: backend.token_to_id(token) for token in SPECIAL})
+    return backend
+
+
+def wordpiece_backend(
+    vocabulary: dict[str, int],
+    *,
+    lowercase: bool,
+    strip_accents: bool | None,
+    chinese_characters: bool,
+    special: list[str],
+) -> tokenizers.Tokenizer:
+    """BERT's pipeline over a given vocabulary; ``special`` are its pad, unknown, start, end and mask tokens."""
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=special[1], max_input_chars_per_word=100))
+    _bert_pipeline(backend, lowercase, strip_accents, chinese_characters)
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.add_special_tokens(special)
+    _finish(backend, {token: vocabulary[token] for token in special})
+    return backend
+
+
+def _parts(texts: list[str], config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
+    size = config.vocab_size
+    common = {"vocab_size": size, "special_tokens": SPECIAL, "show_progress": False}
+    if config.kind == "wordpiece":
+        backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+        _bert_pipeline(backend, config.lowercase, config.strip_accents, True)
+        backend.decoder = decoders.WordPiece(prefix="##")
+        return backend, trainers.WordPieceTrainer(limit_alphabet=_alphabet_size(texts, config), **common)
+    if config.kind == "bpe":
+        backend = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
+        _bert_pipeline(backend, config.lowercase, config.strip_accents, True)
+        backend.decoder = decoders.BPEDecoder(suffix="</w>")
+        alphabet = _alphabet_size(texts, config)
+        return backend, trainers.BpeTrainer(limit_alphabet=alphabet, end_of_word_suffix="</w>", **common)
+    if config.kind == "byte-bpe":
+        backend = tokenizers.Tokenizer(models.BPE(unk_token=None))
+        backend.normalizer = normalizers.Lowercase() if config.lowercase else None
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        bytes_first = pre_tokenizers.ByteLevel.alphabet()  # all 256, so that no text is ever unknown
+        return backend, trainers.BpeTrainer(initial_alphabet=bytes_first, **common)
+    backend = tokenizers.Tokenizer(models.Unigram())
+    steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if config.lowercase else [])]
+    backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(r"\p{Cc}"), " ")])
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    backend.decoder = decoders.Metaspace()
+    return backend, trainers.UnigramTrainer(unk_token="[UNK]", **common)
+
+
+def _bert_pipeline(
+    backend: tokenizers.Tokenizer, lowercase: bool, strip_accents: bool | None, chinese_characters: bool
+) -> None:
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=chinese_characters, strip_accents=strip_accents, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+
+def _finish(backend: tokenizers.Tokenizer, special: dict[str, int]) -> None:
+    start, end = list(special)[2:4]
+    template = processors.TemplateProcessing(
+        single=f"{start}:0 $A:0 {end}:0",
+        pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1",
+        special_tokens=[(start, special[start]), (end, special[end])],
+    )
+    byte_level = isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel)
+    # trim_offsets: the blank that a GPT-2 token carries in front is no part of its place in the text
+    parts = [processors.ByteLevel(trim_offsets=True), template] if byte_level else [template]
+    backend.post_processor = processors.Sequence(parts) if byte_level else template
+
+
+def _alphabet_size(texts: list[str], config: TokenizerConfig) -> int:
+    """Characters that enter the vocabulary: enough for _COVERAGE of the text, at most half of the vocabulary.
+
+    A quarter for bpe, where a character has two forms, inside a word and at its end.
+    """
+    assert isinstance(config.vocab_size, int)
+    counts = np.zeros(0x110000, np.int64)
+    for at in range(0, len(texts), 1000):
+        text = "".join(texts[at : at + 1000])
+        codes = np.frombuffer((text.lower() if config.lowercase else text).encode("utf-32-le"), np.uint32)
+        counts += np.bincount(codes, minlength=len(counts))
+    ordered = np.sort(counts[counts > 0])[::-1]
+    needed = int(np.searchsorted(np.cumsum(ordered), _COVERAGE * ordered.sum())) + 1
+    return max(min(needed, config.vocab_size // (4 if config.kind == "bpe" else 2)), 1)
+
+
+def is_mark(character: str) -> bool:
+    """Punctuation as BERT's splitting sees it: all ASCII that is neither letter nor digit, and Unicode P*."""
+    if not character:
+        return False
+    if character.isascii():
+        return not character.isalnum() and character.isprintable() and character != " "
+    return unicodedata.category(character).startswith("P")

@@ -1,0 +1,160 @@
+"""What this machine can do: threads, memory, matrix-product peak, and an allocator that keeps what it has."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wordloom.errors import TrainingError
+
+BF16_GAIN = 1.5  # bfloat16 is chosen where it is at least this much faster: below it, casting eats the gain
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def pick_threads(wanted: int | None) -> int:
+    """Threads of this process: as asked, else the cores it may use, shared among torchrun's local processes."""
+    if wanted is not None:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def matmul_peak(
+    device: torch.device, dtype: torch.dtype, seconds: float = 0.15, shape: tuple[int, int, int] = (2048, 1024, 1024)
+) -> float:
+    """FLOP/s of one matrix product (M, K) x (K, N) here and now: the best of the repetitions in ``seconds``."""
+    m, k, n = shape
+    a, b = torch.ones(m, k, device=device, dtype=dtype), torch.ones(n, k, device=device, dtype=dtype)
+    out = torch.empty(m, n, device=device, dtype=dtype)
+    best, end = float("inf"), 0.0
+    for repetition in range(10_000):
+        _wait(device)
+        start = time.perf_counter()
+        torch.mm(a, b.t(), out=out)
+        _wait(device)
+        now = time.perf_counter()
+        if repetition == 0:  # library warm-up
+            end = now + seconds
+            continue
+        best = min(best, now - start)
+        if now > end:
+            break
+    return 2.0 * m * n * k / best
+
+
+def pick_precision(wanted: str, model: nn.Module, device: torch.device) -> str:
+    """"auto": bfloat16 where a product at the model's width is at least 1.5 times as fast as in float32.
+
+    Measured, not looked up: on a CPU with AMX the ratio is about 4, on one without it can be below 1.
+    """
+    if wanted != "auto":
+        return wanted
+    width = model_width(model)
+    shape = (2048, width, 4 * width)
+    slow = matmul_peak(device, torch.float32, 0.05, shape)
+    return "bfloat16" if matmul_peak(device, torch.bfloat16, 0.05, shape) >= BF16_GAIN * slow else "float32"
+
+
+def model_width(model: nn.Module) -> int:
+    """D: the dimension most matrices of the model share."""
+    sizes = collections.Counter(size for p in model.parameters() if p.ndim == 2 for size in set(p.shape))
+    return sizes.most_common(1)[0][0] if sizes else 64
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks instead of handing them back to the kernel. True where it took effect.
+
+    Activations are freed and asked for again every step. By default glibc maps each large block anew, and the kernel
+    clears every page of it at first touch.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # <malloc.h>
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        # M_MMAP_THRESHOLD cannot exceed 32 MiB, which one logits tensor passes; M_MMAP_MAX = 0 has no such limit.
+        wanted = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20))
+        return all([libc.mallopt(name, value) == 1 for name, value in wanted])
+    except (OSError, AttributeError):  # another libc
+        return False
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = None
+    with contextlib.suppress(OSError):
+        line = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+        found = int(line[1]) * 1024 if line else None
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            free = _number(limit) - _number(used)
+            found = free if found is None else min(found, free)
+    return found
+
+
+def _number(name: str) -> int:
+    return int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii"))
+
+
+class PeakMemory:
+    """``with PeakMemory() as peak``: peak.bytes is how far this process's memory rose; None where unknown (not Linux)."""
+
+    bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        self._before = None
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, proc(5)
+            self._before = _status("VmRSS")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        peak = _status("VmHWM")
+        if self._before is not None and peak is not None:
+            self.bytes = max(0, peak - self._before)
+
+
+def _status(field: str) -> int | None:
+    with contextlib.suppress(OSError):
+        line = re.search(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        return int(line[1]) * 1024 if line else None
+    return None
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def memory_errors(step: int) -> Iterator[None]:
+    """Turns an allocation that failed into a TrainingError with its cure."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        cure = "set train.micro_batch to a smaller number, or train.length"
+        raise TrainingError("not enough memory for one micro-batch", where=f"step {step}", cure=cure) from error
