@@ -41,7 +41,7 @@ def test_initial_values() -> None:
         elif "norm" in name:
             assert (p == 1).all(), name
         else:
-            assert p.std().item() == pytest.approx(0.02, rel=0.1) and abs(p.mean().item()) < 0.004, name
+            assert p.std().item() == pytest.approx(0.02, rel=0.2) and abs(p.mean().item()) < 0.004, name
 
 
 def test_layers_by_depth_covers_every_parameter_once_in_order() -> None:

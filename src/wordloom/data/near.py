@@ -28,14 +28,14 @@ _CJK = re.compile(f"[{CJK}\u3040-\u30ff]")
 _LETTER = re.compile(r"[^\W_]")
 
 
-def units(text: str) -> list[str]:
+def units(text: str, limit: int | None = MAX_UNITS) -> list[str]:
     """Words, case folded; of a text that is for 30 % or more Chinese or Japanese its letters and digits."""
     text = text.casefold()
     if not text.isascii():
         head = text[:1000]
         if len(_CJK.findall(head)) > 0.3 * len(_LETTER.findall(head)):
-            return _LETTER.findall(text[: 2 * MAX_UNITS])[:MAX_UNITS]
-    return _WORD.findall(text)[:MAX_UNITS]
+            return _LETTER.findall(text)[:limit]
+    return _WORD.findall(text)[:limit]
 
 
 def run_hashes(ids: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
@@ -104,8 +104,7 @@ class ContainmentIndex:
     """
 
     def __init__(self, texts: Iterable[str]):
-        self._ids: dict[str, int] = {}
-        numbered: defaultdict[str, int] = defaultdict(count(1).__next__, {})
+        numbered: defaultdict[str, int] = defaultdict(count(1).__next__)
         runs, owners = [], []
         for number, text in enumerate(texts):
             ids = np.array([numbered[unit] for unit in units(text)], np.uint64)
@@ -114,28 +113,31 @@ class ContainmentIndex:
             owners.append(np.full(len(hashes), number, np.int64))
         self.texts = len(runs)
         self._ids = dict(numbered)
-        hashes, owner = np.concatenate([*runs, np.zeros(0, np.uint64)]), np.concatenate([*owners, np.zeros(0, np.int64)])
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._owner = hashes[order], owner[order]
-        self._unique, self._first = np.unique(self._hashes, return_index=True)
-        self._seen = np.zeros(len(self._unique), bool)
+        self._owner = np.concatenate([*owners, np.zeros(0, np.int64)])
+        self._unique, self._which = np.unique(np.concatenate([*runs, np.zeros(0, np.uint64)]), return_inverse=True)
+        self._document = np.full(len(self._unique), -1, np.int64)  # the first document that has the run
 
-    def see(self, document: str) -> list[int]:
-        """Mark the runs of a document; the texts that own a run marked for the first time."""
+    def see(self, number: int, document: str) -> None:
+        """Mark the runs of document ``number``."""
         if not len(self._unique):
-            return []
-        # Unknown units are 0: a run that holds one matches nothing but a collision of 64 bits.
-        ids = np.array([self._ids.get(unit, 0) for unit in units(document)], np.uint64)
+            return
+        # Unknown units are 0: a run that holds one matches nothing but by a collision of 64 bits.
+        ids = np.array([self._ids.get(unit, 0) for unit in units(document, None)], np.uint64)
         hashes = run_hashes(ids, RUN)
         at = np.minimum(np.searchsorted(self._unique, hashes), len(self._unique) - 1)
-        new = np.unique(at[(self._unique[at] == hashes) & ~self._seen[at]])
-        self._seen[new] = True
-        ends = np.append(self._first, len(self._hashes))
-        return sorted({int(o) for i in new for o in self._owner[ends[i] : ends[i + 1]]})
+        at = at[self._unique[at] == hashes]
+        self._document[at[self._document[at] < 0]] = number
 
-    def shares(self) -> NDArray[np.float64]:
-        """(texts,) share of each text's runs that were seen; 0 for a text of fewer than ``RUN`` units."""
-        seen = np.repeat(self._seen, np.diff(np.append(self._first, len(self._hashes))))
+    def contained(self) -> dict[int, tuple[float, int]]:
+        """text -> (share of its runs that were seen, document that had most of them), where the share is at least
+        ``CONTAINED``. A text of fewer than ``RUN`` units is never contained."""
+        document = self._document[self._which]  # one entry a run of a text
         total = np.bincount(self._owner, minlength=self.texts)
-        found = np.bincount(self._owner, weights=seen, minlength=self.texts)
-        return found / np.maximum(total, 1)
+        found = np.bincount(self._owner, weights=document >= 0, minlength=self.texts)
+        share = found / np.maximum(total, 1)
+        result = {}
+        for text in np.flatnonzero(share >= CONTAINED):
+            a, b = np.searchsorted(self._owner, [text, text + 1])
+            documents, counts = np.unique(document[a:b][document[a:b] >= 0], return_counts=True)
+            result[int(text)] = float(share[text]), int(documents[counts.argmax()])
+        return result

@@ -54,7 +54,7 @@ def find_files(path: str) -> tuple[list[str], list[str]]:
     known format.
     """
     if os.path.isdir(path):
-        names = [os.path.join(folder, name) for folder, _, files in _walk(path) for name in files]
+        names = _walk(path)
         cure = f"put files with suffix {KNOWN} there"
     elif os.path.exists(path):
         known_format(path)
@@ -70,13 +70,13 @@ def find_files(path: str) -> tuple[list[str], list[str]]:
     return known, [name for name in names if not file_format(name)]
 
 
-def _walk(path: str) -> list[tuple[str, list[str], list[str]]]:
-    found = [
-        (folder, [], sorted(f for f in files if not f.startswith(".")))
-        for folder, _, files in os.walk(path)
-        if not any(part.startswith(".") for part in Path(os.path.relpath(folder, path)).parts if part != ".")
-    ]
-    return sorted(found, key=lambda entry: Path(entry[0]).parts)
+def _walk(path: str) -> list[str]:
+    """Files below a folder, folder by folder; links to folders are not followed, so there are no loops."""
+    found: list[str] = []
+    for folder, inner, files in os.walk(path):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found += [os.path.join(folder, name) for name in sorted(files) if not name.startswith(".")]
+    return found
 
 
 class _ZstdFile(io.RawIOBase):
@@ -120,7 +120,7 @@ def open_file(path: str | Path) -> Iterator[BinaryIO]:
             if suffix == ".gz":
                 raw = cast(BinaryIO, gzip.GzipFile(fileobj=file))
             elif suffix == ".xz":
-                raw = cast(BinaryIO, lzma.LZMAFile(file))
+                raw = cast(BinaryIO, lzma.LZMAFile(file))  # noqa: SIM115
             elif suffix == ".zst":
                 raw = cast(BinaryIO, _ZstdFile(file))
             # GzipFile and LZMAFile do every readline in Python; a BufferedReader over them does it in C.

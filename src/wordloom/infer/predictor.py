@@ -126,11 +126,12 @@ class Predictor:
         self, texts: Iterable[str] | Iterable[tuple[str, str]], chunk: int = 512
     ) -> Iterator[Prediction]:
         """Answers in input order for more texts than memory holds; pairs as tuples. Reads ``chunk`` ahead."""
-        source = iter(texts)
+        source: Iterator[Any] = iter(texts)
         while block := list(islice(source, chunk)):
             if self.task.pairs and not all(isinstance(b, tuple) and len(b) == 2 for b in block):
                 raise DataError("this model reads pairs of texts", cure="give (first, second) for each example")
-            first, second = ([b[0] for b in block], [b[1] for b in block]) if self.task.pairs else (block, None)
+            first: list[str] = [b[0] for b in block] if self.task.pairs else block
+            second = [b[1] for b in block] if self.task.pairs else None
             self._check(first, second)
             probabilities = self._proba(first, second)
             yield from map(Prediction, self.task.decode(probabilities), probabilities)

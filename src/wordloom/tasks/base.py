@@ -26,7 +26,7 @@ class Task(Job, Protocol):
         """Fresh heads by name."""
 
     def calibrate(self, model: nn.Module) -> Self:
-        """Fit on the validation part whatever turns logits into honest probabilities."""
+        """A copy that turns logits into honest probabilities, fitted on the validation part."""
 
     def settings(self) -> dict[str, Any]:
         """JSON from which, beside a tokenizer, the task is built again."""

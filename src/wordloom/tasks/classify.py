@@ -7,6 +7,7 @@ training as in prediction, so the loss is that of the answer the user will get.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,7 @@ class Classify:
         """length: tokens of a window, special tokens included. valid: what ``evaluate`` measures."""
         self.config, self.space, self.tokenizer, self.length = config, space, tokenizer, length
         self.pairs, self.temperature, self.budget = pairs, temperature, BUDGET
+        self.pad_id = int(tokenizer.pad_id or 0)
         self._weights = torch.tensor(space.weights, dtype=torch.float32)
         self._valid = None if valid is None else (self.windows(valid.texts, valid.pairs), self.targets(valid))
 
@@ -161,12 +163,13 @@ class Classify:
         return {"loss": float(self._losses(logits.double(), targets).mean()), **values}
 
     def calibrate(self, model: nn.Module) -> Classify:
-        """This task with the temperature that the validation part asks for."""
+        """A copy of this task with the temperature that the validation part asks for (1 for regression)."""
         if self._valid is None:
             raise ValueError("this task was built without a validation part")
         windows, targets = self._valid
-        self.temperature = fit_temperature(self.window_logits(model, windows), targets, self.kind)
-        return self
+        scaled = copy(self)
+        scaled.temperature = fit_temperature(self.window_logits(model, windows), targets, self.kind)
+        return scaled
 
     # ----------------------------------------------------------------------------------------- prediction
 
@@ -184,7 +187,7 @@ class Classify:
         try:
             with torch.inference_mode():
                 for chosen in by_budget(windows.lengths, self.budget):
-                    batch = lay_out(windows, chosen, owner[chosen], self.tokenizer.pad_id).to(device)
+                    batch = lay_out(windows, chosen, owner[chosen], self.pad_id).to(device)
                     out[torch.from_numpy(chosen)] = window_logits(model, batch).float().cpu()
         finally:
             model.train(training)
@@ -273,7 +276,7 @@ class ClassifyStream:
 
     def _batch(self, chosen: Ints, drawn: list[Ints]) -> Batch:
         example = np.repeat(np.arange(len(chosen)), [len(d) for d in drawn])
-        batch = lay_out(self.windows, np.concatenate(drawn), example, self.task.tokenizer.pad_id)
+        batch = lay_out(self.windows, np.concatenate(drawn), example, self.task.pad_id)
         labels = self.targets[torch.from_numpy(chosen)]
         names = tuple(self.places[i] for i in chosen) if self.places else ()
         return replace(batch, examples={**batch.examples, "labels": labels}, ids=names)

@@ -111,14 +111,15 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -
 class Checkpoints:
     """The checkpoints of one run: what is last, what is best, what evaluations gave."""
 
-    def __init__(self, folder: Path, score: tuple[str, bool]):
-        self.folder = folder
+    def __init__(self, folder: Path, score: tuple[str, bool], writes: bool = True):
+        self.folder, self._writes = folder, writes  # ranks that do not write keep the same index in memory
         self._score, self._higher = score
         self.index = Index()
 
     def save(self, checkpoint: Checkpoint) -> None:
         name = f"step-{checkpoint.step:08d}"
-        save(self.folder / name, checkpoint)
+        if self._writes:
+            save(self.folder / name, checkpoint)
         self.index.kept = [name, *[k for k in self.index.kept if k != name]][:KEPT]
         self._write()
 
@@ -165,7 +166,7 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The best checkpoint by the job's score; the last where nothing was evaluated."""
-        name = self.index.best or (self.index.kept[0] if self.index.kept else None)
+        name = next((n for n in [self.index.best, *self.index.kept] if n and (self.folder / n).exists()), None)
         return None if name is None else load(self.folder / name)
 
     def _read(self) -> Index:
@@ -178,6 +179,8 @@ class Checkpoints:
             raise RunError(f"unreadable: {error}", where=file, cure="start the run again") from None
 
     def _write(self) -> None:
+        if not self._writes:
+            return
         try:
             disk.write_json(self.folder / "index.json", self.index.__dict__)
         except RunError as error:

@@ -15,7 +15,7 @@ class Term(NamedTuple):
     over micro-batches and ranks before the division, so no average of averages exists anywhere."""
 
     sum: Tensor  # () differentiable
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which no one calls
     weight: float = 1.0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,9 @@ PLATEAU_STEPS = 200
 
 
 class RunLog:
-    """The log of one rank-0 process. ``state()`` goes into the checkpoint, so a resumed log reads like one run's.
+    """The log of a run; silent on ranks that do not write.
+
+    ``state()`` goes into the checkpoint, so that a resumed run's log reads like one run's.
 
     unigram_entropy: nats per token of the corpus, compared with the job's first term (what a model that knows only
     word frequencies reaches). flops_per_token: forward and backward, for the share of the machine's peak.
@@ -34,21 +37,22 @@ class RunLog:
         run: Run,
         plan: Plan,
         log_every: int,
-        *,
         unigram_entropy: float | None = None,
         flops_per_token: float | None = None,
         quiet: bool = False,
         tensorboard: bool = True,
+        writes: bool = True,
         out: IO[str] | None = None,
     ):
         self._run, self._plan, self._every = run, plan, log_every
-        self._unigram, self._flops, self._quiet = unigram_entropy, flops_per_token, quiet
+        self._unigram, self._flops, self._quiet, self._writes = unigram_entropy, flops_per_token, quiet, writes
         self._out = out or sys.stderr
         self._peak = None
-        if flops_per_token is not None:
+        if flops_per_token is not None and writes:
             dtype = torch.bfloat16 if plan.precision == "bfloat16" else torch.float32
             self._peak = machine.matmul_peak(torch.device(plan.device), dtype)
-        self._want_tensorboard, self._tensorboard = tensorboard, None
+        self._want_tensorboard = tensorboard
+        self._tensorboard: SummaryWriter | None = None
         self._bar: Progress | None = None
         self._window: dict[str, list[float]] = {}  # term -> [sum, count, weight] since the last line
         self._smooth: float | None = None
@@ -72,16 +76,29 @@ class RunLog:
 
     # --- what the loop calls
 
-    def start(self, step: int) -> None:
+    @contextlib.contextmanager
+    def opened(self, step: int) -> Iterator[None]:
         """Open the outputs; rows and events after ``step`` were cut or are purged."""
-        if self._want_tensorboard:
+        if self._want_tensorboard and self._writes:
             self._tensorboard = _tensorboard(self._run, step)
-        if not self._quiet and self._out.isatty():
+        if self._writes and not self._quiet and self._out.isatty():
             self._bar = _bar(self._out, self._plan.steps, step)
         self._started = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.stop()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+            self._bar = self._tensorboard = None
 
-    def step(self, step: int, terms: Mapping[str, tuple[float, int, float]], lr: float, norm: float, tokens: int) -> None:
+    def step(
+        self, step: int, terms: Mapping[str, tuple[float, int, float]], lr: float, norm: float, tokens: int
+    ) -> None:
         """One step done (``step`` counts from 1). terms: name -> (sum, count, weight) over all micro-batches."""
+        if not self._writes:
+            return
         now = time.perf_counter()
         self._seconds += now - self._started
         self._started = now
@@ -94,32 +111,29 @@ class RunLog:
         if step % self._every == 0 or step == self._plan.steps:
             self._line(step, lr, norm)
 
-    def pause(self) -> None:
-        """Time from here to ``go_on`` (saving, evaluating) is not training time."""
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Saving and evaluating: not training time. The rows so far reach the disk first."""
         self._seconds += time.perf_counter() - self._started
-
-    def go_on(self) -> None:
+        self._run.sync_log()
+        yield
         self._started = time.perf_counter()
 
     def evaluation(self, step: int, scores: Mapping[str, float]) -> None:
+        if not self._writes:
+            return
         self._run.log({"step": step, "evaluation": dict(scores)})
+        self._run.sync_log()
         self._scalars(step, {f"valid/{name}": value for name, value in scores.items()})
         self.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
 
     def say(self, text: str) -> None:
-        if self._quiet:
+        if self._quiet or not self._writes:
             return
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=self._out, flush=True)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        self._bar = self._tensorboard = None
 
     # --- lines
 

@@ -56,7 +56,7 @@ def matmul_peak(
 
 
 def pick_precision(wanted: str, model: nn.Module, device: torch.device) -> str:
-    """"auto": bfloat16 where a product at the model's width is at least 1.5 times as fast as in float32.
+    """ "auto": bfloat16 where a product at the model's width is at least 1.5 times as fast as in float32.
 
     Measured, not looked up: on a CPU with AMX the ratio is about 4, on one without it can be below 1.
     """
@@ -108,7 +108,10 @@ def available_memory(device: torch.device) -> int | None:
     with contextlib.suppress(OSError):
         line = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
         found = int(line[1]) * 1024 if line else None
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         with contextlib.suppress(OSError, ValueError):  # absent, or "max"
             free = _number(limit) - _number(used)
             found = free if found is None else min(found, free)
@@ -120,7 +123,7 @@ def _number(name: str) -> int:
 
 
 class PeakMemory:
-    """``with PeakMemory() as peak``: peak.bytes is how far this process's memory rose; None where unknown (not Linux)."""
+    """``with PeakMemory() as peak``: peak.bytes is how far this process's memory rose; None where unknown."""
 
     bytes: int | None = None
 

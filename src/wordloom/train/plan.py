@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from wordloom.config import TrainConfig
 from wordloom.errors import ConfigError, RunError
@@ -67,11 +66,10 @@ class Trial:
 
 
 def make_plan(
-    config: TrainConfig, stream: Stream, model: nn.Module, world: World, device: torch.device, trial: Trial
+    config: TrainConfig, stream: Stream, world: World, device: torch.device, precision: str, trial: Trial
 ) -> Plan:
     """Decide what the recipe left open. Rank 0 decides for all; every rank takes part in the trials."""
     start = trial.clock()
-    precision = world.share(machine.pick_precision(config.precision, model, device))
     parts = world.share(pick_parts(config, world, device, trial))
     forecast = None
     if config.minutes is not None:
@@ -209,7 +207,13 @@ def resume_plan(
     now["plan"]["threads"] = torch.get_num_threads()
     wanted, asked = dict(now.pop("asked")), dict(before["asked"])
     # What the recipe leaves open was settled at step 0; what it states must be what was settled.
-    settled = {"steps": plan.steps, "precision": plan.precision, "evaluate_every": plan.evaluate_every}
+    micro = math.ceil(config.batch / plan.parts)
+    settled = {
+        "micro_batch": micro,
+        "steps": plan.steps,
+        "precision": plan.precision,
+        "evaluate_every": plan.evaluate_every,
+    }
     for key, value in wanted.items():
         if value in (None, "auto") or value == asked[key] or settled.get(key) == value or key == "threads":
             continue

@@ -1,0 +1,42 @@
+"""``check`` and ``tokenizer``: the verbs before any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wordloom.api.pretraining import get_tokenizer
+from wordloom.api.settings import recipe_from
+from wordloom.config import CorpusConfig, TokenizerConfig
+from wordloom.data.check import CheckReport
+from wordloom.data.check import check as check_data
+from wordloom.data.corpus import Corpus
+from wordloom.run import Run
+from wordloom.text.quality import quality_report
+
+
+def check(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    against: Sequence[str | Path] = (),
+    text: str | None = None,
+    label: str | None = None,
+) -> CheckReport:
+    """Pre-flight of raw or labelled files, and of leaks between them and ``against``."""
+    given = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    return check_data(given, against=[str(p) for p in against], text=text, label=label)
+
+
+def train_tokenizer(corpus: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, **settings: Any) -> list[str]:
+    """Train a tokenizer into OUT/tokenizer (and OUT/bundle, so that OUT opens like any run); lines of its quality."""
+    settings["corpus.paths"] = [str(p) for p in corpus]
+    recipe = recipe_from(settings, {"tokenizer": TokenizerConfig, "corpus": CorpusConfig})
+    assert recipe.corpus is not None
+    with Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "tokenizer", overwrite) as run:
+        tokenizer = get_tokenizer(recipe.corpus, recipe.tokenizer or TokenizerConfig(), quiet=False)
+        tokenizer.save(run.path / "tokenizer")
+        report = quality_report(tokenizer, (d.text for d in Corpus(recipe.corpus)))
+        run.write_scores({"scores": report.to_json()})
+        run.finish()
+    return [*report.lines(), f"tokenizer: {Path(out) / 'tokenizer'}"]

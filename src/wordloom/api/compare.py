@@ -1,0 +1,202 @@
+"""The same fine-tuning from pre-trained and from random weights, over label counts and seeds: what pre-training gains."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordloom.api.finetuning import BASELINE, MAIN, finetune_parts
+from wordloom.api.labelled import Parts, divide, read
+from wordloom.api.pretraining import say
+from wordloom.api.results import Result, table
+from wordloom.api.settings import required
+from wordloom.api.start import Start, open_start
+from wordloom.config import ClassifyConfig, CompareConfig, Recipe
+from wordloom.data.examples import Examples
+from wordloom.errors import ConfigError
+from wordloom.metrics import Paired, gain_over_seeds
+from wordloom.report import render
+from wordloom.run import Run, read_manifest
+from wordloom.tasks.baseline import fit_baseline
+
+Data = tuple[Examples, Examples | None, Examples | None]  # train, valid, test
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label count: correct answers (S, n) of every arm on the same n test examples."""
+
+    labels: int
+    correct: dict[str, NDArray[np.float64]]
+
+    def gain(self, a: str, b: str) -> Paired:
+        return gain_over_seeds(self.correct[a], self.correct[b], names=(a, b))
+
+    def to_json(self) -> dict[str, Any]:
+        arms = {name: _score(gain_over_seeds(c, np.zeros_like(c))) for name, c in self.correct.items()}
+        row: dict[str, Any] = {"labels": self.labels, "seeds": len(self.correct["tfidf"]), "arms": arms}
+        main = "pretrained"
+        for other, key in (("random", "gain"), ("tfidf", "gain_over_tfidf")):
+            if other in self.correct and main in self.correct:
+                gain = self.gain(main, other)
+                row[key] = _score(gain)
+                row["verdict" if key == "gain" else "verdict_tfidf"] = _verdict(gain)
+        return row
+
+
+def compare(
+    start: Start,
+    data: Data,
+    recipe: Recipe,
+    run: Run,
+    *,
+    arms: tuple[str, ...] = ("pretrained", "random"),
+    quiet: bool = False,
+) -> Result:
+    """Fill ``run``: RUN/arms/ARM-LABELS-SEED for every combination (finished ones are kept), then the table.
+
+    The examples drawn and the validation part are the same for all arms of a (label count, seed). RUN/bundle is
+    the first arm's model of the largest label count and the best validation score.
+    """
+    train, valid, test = data
+    if test is None:
+        raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")
+    config = recipe.compare or CompareConfig()
+    starts = {"pretrained": start, "random": start.randomly()}
+    rows = []
+    for labels in config.labels:
+        count = len(train) if labels == "all" else labels
+        correct: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*arms, "tfidf")}
+        for seed in config.seeds:
+            chosen = required(recipe.data, "data", "compare").model_copy(
+                update={"labels": None if labels == "all" else labels}
+            )
+            parts = divide(train, valid, test, chosen, seed)
+            seeded = recipe.model_copy(
+                update={"train": recipe.train.model_copy(update={"seed": seed}), "data": chosen, "compare": None}
+            )
+            for arm in arms:
+                say(f"\n{arm}, {count} labels, seed {seed}", quiet)
+                correct[arm].append(_arm(run.path / "arms" / f"{arm}-{labels}-{seed}", starts[arm], parts, seeded, quiet))
+            correct["tfidf"].append(_tfidf(parts, test, recipe.task or ClassifyConfig()))
+        rows.append(Row(count, {name: np.stack(values) for name, values in correct.items()}))
+    return _finish(run, rows, arms[0], config, train, test, quiet)
+
+
+def _arm(folder: Path, start: Start, parts: Parts, recipe: Recipe, quiet: bool) -> NDArray[np.float64]:
+    """Correct answers (n,) of one run; a run that finished before is read, one that did not is made anew."""
+    if not (folder.exists() and read_manifest(folder)["status"] == "finished"):
+        finetune_parts(start, parts, recipe, folder, overwrite=folder.exists(), baseline=False, quiet=quiet)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    with (folder / "predictions.jsonl").open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return np.array([row["gold"] == row["predicted"] for row in rows], dtype=np.float64)
+
+
+def _tfidf(parts: Parts, test: Examples, task: ClassifyConfig) -> NDArray[np.float64]:
+    beside = fit_baseline(parts.train, None if task.kind == "auto" else task.kind, valid=parts.valid)
+    predicted = beside.predict(test.texts, test.pairs)
+    return np.array([p == g for p, g in zip(predicted, test.labels or [], strict=True)], dtype=np.float64)
+
+
+def _finish(
+    run: Run, rows: list[Row], arm: str, config: CompareConfig, train: Examples, test: Examples, quiet: bool
+) -> Result:
+    best = _best_run(run, arm, config)
+    if run.bundle.exists():
+        shutil.rmtree(run.bundle)
+    shutil.copytree(best / "bundle", run.bundle)
+    shown = json.loads((best / "scores.json").read_text(encoding="utf-8"))
+    last = rows[-1].to_json()
+    values = {
+        "main": MAIN["single"],
+        "scores": {"accuracy": last["arms"][arm]},
+        "examples": len(test),
+        "gain": {"metric": "accuracy", "rows": [row.to_json() for row in rows]},
+        **{k: shown[k] for k in ("confusion", "calibration", "worst") if k in shown},
+    }
+    run.write_scores(values)
+    parts = {"train": train, "test": test}
+    run.update_manifest(
+        seeds=list(config.seeds),
+        data={name: {"read as": p.columns, "examples": len(p)} for name, p in parts.items()},
+    )
+    run.finish()
+    notes = [*gain_table(rows), *(_sentence(row) for row in rows)]
+    return Result(run.path, "compare", values, notes, render(run.path))
+
+
+def _best_run(run: Run, arm: str, config: CompareConfig) -> Path:
+    def validation(folder: Path) -> float:
+        scores = [
+            max((v for k, v in row["valid"].items() if k == "accuracy"), default=0.0)
+            for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            if "valid" in (row := json.loads(line))
+        ]
+        return max(scores, default=0.0)
+
+    folders = [run.path / "arms" / f"{arm}-{config.labels[-1]}-{seed}" for seed in config.seeds]
+    return max(folders, key=validation)
+
+
+def gain_table(rows: list[Row]) -> list[str]:
+    names = list(rows[0].correct)
+    body = []
+    for row in rows:
+        arms = row.to_json()["arms"]
+        cells = [f"{100 * arms[n]['value']:.1f} [{100 * arms[n]['low']:.1f}, {100 * arms[n]['high']:.1f}]" for n in names]
+        body.append([f"{row.labels} labels", *cells])
+    return table(body, ["accuracy, %", *(BASELINE if n == "tfidf" else n for n in names)])
+
+
+def _sentence(row: Row) -> str:
+    if "random" not in row.correct:
+        gain = row.gain("pretrained", "tfidf")
+        return f"{row.labels} labels, against {BASELINE}: {gain.verdict}"
+    gain = row.gain("pretrained", "random")
+    return f"{row.labels} labels: pre-training gains {100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over random weights ({gain.verdict})"
+
+
+def _score(gain: Paired) -> dict[str, float]:
+    return {"value": gain.difference, "low": gain.low, "high": gain.high}
+
+
+def _verdict(gain: Paired) -> str:
+    return "no difference" if gain.verdict == "no difference" else "better" if gain.difference > 0 else "worse"
+
+
+def finetune_seeds(
+    start: Start, data: Data, recipe: Recipe, out: str | Path, seeds: int, *, overwrite: bool, quiet: bool
+) -> Result:
+    """``finetune --seeds N``: one arm, N seeds, the best on validation kept as the bundle."""
+    train, valid, test = data
+    labels = recipe.data.labels if recipe.data is not None and recipe.data.labels is not None else "all"
+    first = recipe.train.seed
+    several = replace_compare(recipe, CompareConfig(labels=(labels,), seeds=tuple(range(first, first + seeds))))
+    with Run.create(out, several.model_dump(exclude_none=True, exclude_unset=True), "finetune", overwrite) as run:
+        run.update_manifest(parent=start.name)
+        return compare(start, (train, valid, test), several, run, arms=("pretrained",), quiet=quiet)
+
+
+def replace_compare(recipe: Recipe, compare_config: CompareConfig) -> Recipe:
+    return recipe.model_copy(update={"compare": compare_config})
+
+
+def read_all(recipe: Recipe, quiet: bool) -> Data:
+    """train, valid and test of [data]."""
+    config, task = required(recipe.data, "data", "run"), recipe.task or ClassifyConfig()
+    parts = [read(path, config, task) if path else None for path in (config.train, config.valid, config.test)]
+    for part in parts:
+        if part is not None:
+            say(part.columns, quiet)
+    assert parts[0] is not None
+    return parts[0], parts[1], parts[2]
+
+
+__all__ = ["Data", "Row", "compare", "finetune_seeds", "open_start", "read_all", "replace"]

@@ -1,0 +1,150 @@
+"""``load``, ``evaluate``, ``predict``: what one does with a finished run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wordloom.api.results import scores_json, table
+from wordloom.api.start import bundle_folder
+from wordloom.data.examples import read_examples
+from wordloom.errors import ConfigError, DataError
+from wordloom.infer.predictor import Prediction, Predictor
+from wordloom.metrics import Paired, Score, paired
+from wordloom.tasks.classify import Classify
+
+
+def load(path: str | Path) -> Predictor:
+    """The predictor of a run (RUN/bundle) or of a bundle: ``.predict``, ``.predict_proba``, ``.evaluate``, ``.save``."""
+    return Predictor.load(bundle_folder(path), Classify.restore)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of each model by name, and the paired test where there were two."""
+
+    scores: dict[str, dict[str, Score]]
+    examples: int
+    columns: str
+    test: Paired | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"examples": self.examples, "read": self.columns}
+        values["models"] = {name: scores_json(scores) for name, scores in self.scores.items()}
+        if self.test is not None:
+            t = self.test
+            values["paired"] = {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p_value, "verdict": t.verdict}
+        return values
+
+    def lines(self) -> list[str]:
+        names = list(self.scores)
+        metrics = list(self.scores[names[0]])
+        rows = [[m, *(_cell(self.scores[n][m]) for n in names)] for m in metrics]
+        lines = [self.columns, *table(rows, [f"{self.examples} examples", *names])]
+        notes = {s.note for scores in self.scores.values() for s in scores.values() if s.note}
+        lines += sorted(notes)
+        if self.test is not None:
+            lines.append(f"paired test: {self.test.verdict} (p = {self.test.p_value:.3g})")
+        return lines
+
+
+def _cell(score: Score) -> str:
+    return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+
+
+def evaluate(
+    models: Sequence[str | Path],
+    data: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+) -> Evaluation:
+    """Scores with 95 % intervals of one model, or of two with a paired test on the same examples."""
+    if not 1 <= len(models) <= 2:
+        raise ConfigError(f"{len(models)} models were given", cure="write: wordloom evaluate RUN [RUN2] DATA")
+    predictors = [load(m) for m in models]
+    first = predictors[0]
+    if any((p.kind, p.labels) != (first.kind, first.labels) for p in predictors):
+        raise ConfigError("the two models answer different questions: their labels differ", cure="compare models of one task")
+    examples = read_examples(str(data), text=text, label=label, pair=pair, kind=first.task.kind)
+    if examples.labels is None:
+        raise DataError("there is no label to score against", where=data, cure="name the label column with --label")
+    pairs = examples.pairs if first.task.pairs else None
+    probabilities = [p.predict_proba(examples.texts, pairs) for p in predictors]
+    names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
+    scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
+    test = None
+    if len(predictors) == 2:
+        gold = first.task.space.targets(examples.labels, examples.places)
+        test = paired(gold, probabilities[0], probabilities[1], first.task.kind, names=(names[0], names[1]))
+    return Evaluation(scores, len(examples), examples.columns, test)
+
+
+def predict_lines(
+    model: str | Path, data: str, *, text: str | None = None, pair: str | None = None, as_json: bool = False
+) -> Iterator[str]:
+    """Output lines in input order: JSON objects, or the answer, its probability and the text in columns."""
+    predictor = load(model)
+    labels = predictor.labels
+    inputs = _inputs(data, text, pair, predictor.task.pairs)
+    texts, copies = _tee(inputs)
+    for answer in predictor.predict_stream(texts):
+        source = copies.pop(0)
+        if as_json:
+            yield json.dumps(_row(answer, source, labels), ensure_ascii=False)
+        else:
+            shown = source if isinstance(source, str) else " | ".join(source)
+            yield f"{_shown(answer)}\t{' '.join(shown.split())[:120]}"
+
+
+def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], list[Any]]:
+    """The inputs, and the list of those read but not answered yet (predict_stream reads a block ahead)."""
+    ahead: list[Any] = []
+
+    def read() -> Iterator[Any]:
+        for item in inputs:
+            ahead.append(item)
+            yield item
+
+    return read(), ahead
+
+
+def _inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> Iterator[Any]:
+    if data == "-":
+        for number, raw in enumerate(sys.stdin.buffer, start=1):
+            line = raw.decode("utf-8", errors="replace").rstrip("\r\n")
+            if not pairs:
+                yield line
+                continue
+            first, tab, second = line.partition("\t")
+            if not tab:
+                raise DataError("this model reads pairs of texts", where=f"standard input:{number}", cure="separate them by a tab")
+            yield first, second
+        return
+    examples = read_examples(data, text=text, pair=pair, require_label=False)
+    if pairs and examples.pairs is None:
+        raise DataError("this model reads pairs of texts", where=data, cure="name the second column with --pair")
+    yield from zip(examples.texts, examples.pairs, strict=True) if pairs and examples.pairs else examples.texts
+
+
+def _row(answer: Prediction, source: Any, labels: tuple[str, ...]) -> dict[str, Any]:
+    row: dict[str, Any] = {"text": source} if isinstance(source, str) else {"text": source[0], "pair": source[1]}
+    if not labels:
+        return {**row, "prediction": float(answer.value)}
+    value = list(answer.value) if isinstance(answer.value, tuple) else answer.value
+    named = {n: round(float(p), 6) for n, p in zip(labels, answer.probabilities, strict=True)}
+    return {**row, "prediction": value, "probabilities": named}
+
+
+def _shown(answer: Prediction) -> str:
+    if isinstance(answer.value, float):
+        return f"{answer.value:.4g}"
+    value = ", ".join(answer.value) if isinstance(answer.value, tuple) else str(answer.value)
+    return f"{value}\t{float(np.max(answer.probabilities)):.3f}"

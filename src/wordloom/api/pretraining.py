@@ -1,0 +1,293 @@
+"""``pretrain``: raw text -> tokenizer -> token store -> model -> bundle, in one run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wordloom import presets
+from wordloom.api.results import Result, score_json
+from wordloom.api.settings import recipe_from, required
+from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, TokenizerConfig, TrainConfig
+from wordloom.data.corpus import Corpus
+from wordloom.data.packing import PackedRows, PairRows
+from wordloom.data.store import TokenStore, build_stores
+from wordloom.errors import ConfigError, DataError
+from wordloom.metrics import Score, bits_per_byte, interval, perplexity, resample_weights
+from wordloom.model.interop import save_bundle
+from wordloom.model.model import Model
+from wordloom.model.transformer import Transformer
+from wordloom.objectives.masked import Masked
+from wordloom.objectives.pretraining import Pretraining
+from wordloom.report import render
+from wordloom.run import Run
+from wordloom.text.quality import suggest_size
+from wordloom.text.tokenizer import Tokenizer
+from wordloom.train import machine, parallel
+from wordloom.train.loop import Outcome, fit
+from wordloom.train.stream import CorruptedStream
+
+TABLES = {
+    "train": TrainConfig,
+    "objective": MaskedConfig,
+    "model": ModelConfig,
+    "tokenizer": TokenizerConfig,
+    "corpus": CorpusConfig,
+}
+DEFAULTS: dict[str, Any] = {
+    "train.epochs": 1.0,
+    # One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
+    "model.dropout": 0.0,
+    "model.attention_dropout": 0.0,
+}
+HELD_OUT_ROWS = 512  # 65,000 tokens of 128-token rows: the interval of the loss is then about 1 %
+HELD_OUT_SEED = 20_000  # masks of the held-out rows; no training seed repeats them
+
+
+def pretrain(
+    corpus: str | Path | Sequence[str | Path] | None,
+    out: str | Path,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Pre-train a model on raw text and leave a run at ``out`` whose bundle opens in plain AutoModel.
+
+    corpus: files, folders or globs; None takes [corpus] of the recipe. settings: keys of the recipe's tables
+    ("lr", "minutes", "preset", or dotted "tokenizer.kind"). Raises a WordloomError for whatever is wrong.
+    """
+    if corpus is not None:
+        settings["corpus.paths"] = [str(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
+    chosen = recipe_from(settings, TABLES, base=recipe, defaults=DEFAULTS)
+    required(chosen.corpus, "corpus", "pretrain")
+    world = parallel.start()
+    torch.set_num_threads(machine.pick_threads(chosen.train.threads))
+    again = f"wordloom pretrain --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
+    try:
+        with parallel.shared_run(world, lambda: _open(out, chosen, resume, overwrite)) as run:
+            if world.writes:
+                _prepare(run, chosen, quiet)
+            world.barrier()
+            return _train(run, chosen, world, resume=resume, again=again, quiet=quiet)
+    finally:
+        parallel.stop()
+
+
+def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run:
+    if resume:
+        return Run.open(out)
+    return Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "pretrain", overwrite)
+
+
+def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
+    """Tokenizer and token stores, each made once: a resumed run finds them."""
+    corpus_config, config = required(recipe.corpus, "corpus", "pretrain"), recipe.tokenizer or TokenizerConfig()
+    folder = run.path / "tokenizer"
+    if not folder.exists():
+        say(f"corpus: {', '.join(corpus_config.paths)}", quiet)
+        tokenizer = get_tokenizer(corpus_config, config, quiet)
+        tokenizer.save(folder)
+    tokenizer = Tokenizer.load(folder)
+    if not (run.path / "store").exists():
+        corpus = Corpus(corpus_config)
+        train, valid = build_stores(
+            corpus,
+            tokenizer,
+            run.path / "store" / "train",
+            run.path / "store" / "valid",
+            valid_fraction=corpus_config.valid_fraction,
+            seed=recipe.train.seed,
+        )
+        for line in corpus.report.lines():
+            say(line, quiet)
+        run.update_manifest(data=_data_facts(corpus_config, train, valid), unigram_entropy=train.unigram_entropy)
+
+
+def get_tokenizer(corpus: CorpusConfig, config: TokenizerConfig, quiet: bool) -> Tokenizer:
+    """The tokenizer of a folder, or one trained on the corpus (of the suggested size for "auto")."""
+    if config.path is not None:
+        return Tokenizer.load(config.path)
+    if config.vocab_size == "auto":
+        suggestion = suggest_size((d.text for d in Corpus(corpus)), config)
+        for line in suggestion.lines():
+            say(line, quiet)
+        config = config.model_copy(update={"vocab_size": suggestion.size})
+    return Tokenizer.train((d.text for d in Corpus(corpus)), config)
+
+
+def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, again: str, quiet: bool) -> Result:
+    config, objective_config = recipe.train, recipe.objective or MaskedConfig()
+    tokenizer = Tokenizer.load(run.path / "tokenizer")
+    train, valid = TokenStore.open(run.path / "store" / "train"), TokenStore.open(run.path / "store" / "valid")
+    objective = Masked(
+        objective_config, vocab_size=tokenizer.vocab_size, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
+    )
+    layout = _layout(train, tokenizer, config, objective_config)
+    held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective, config)
+    preset = recipe.model.preset or _preset_for(config, tokenizer.vocab_size, layout.rows_per_epoch)
+    arch = architecture_of(recipe.model, preset, tokenizer, config.length)
+    torch.manual_seed(config.seed)
+    model = Model(Transformer(arch), objective.heads(arch))
+    if world.writes:
+        run.update_manifest(**_model_facts(model, preset, tokenizer, run.path))
+    job = Pretraining(objective, held_out)
+    stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
+    outcome = fit(
+        job,
+        model,
+        stream,
+        config,
+        run,
+        resume=resume,
+        facts={"tokenizer": tokenizer.hash, "tokens": train.manifest["sha256"], "preset": preset},
+        unigram_entropy=train.unigram_entropy,
+        flops_per_token=flops_per_token(model, config.length, objective_config.rate),
+        resume_command=again,
+        quiet=quiet,
+        world=world,
+    )
+    if not world.writes:
+        return Result(run.path, "pretrain", outcome.scores)
+    extra = {"tokenizer_hash": tokenizer.hash, "length": config.length, "preset": preset, "scores": outcome.scores}
+    save_bundle(run.bundle, model, "pretrained", extra, also=tokenizer.save, overwrite=True)
+    scores = held_out_scores(job, model, train)
+    run.write_scores({"main": "loss", "scores": {k: score_json(v) for k, v in scores.items()}})
+    run.finish()
+    return Result(run.path, "pretrain", outcome.scores, _notes(scores, outcome, train, preset), render(run.path))
+
+
+def _layout(store: TokenStore, tokenizer: Tokenizer, config: TrainConfig, objective: MaskedConfig) -> Any:
+    ids = {"cls_id": tokenizer.cls_id, "sep_id": tokenizer.sep_id, "pad_id": tokenizer.pad_id}
+    if objective.next_sentence:
+        if objective.documents != "isolated":
+            raise ConfigError(
+                "next-sentence pairs are always isolated", cure="remove objective.documents or objective.next_sentence"
+            )
+        return PairRows(store, config.length, seed=config.seed, **ids)
+    return PackedRows(store, config.length, seed=config.seed, documents=objective.documents, **ids)
+
+
+def _held_out(layout: Any, objective: Masked, config: TrainConfig) -> list[Any]:
+    """Held-out rows with masks that never change, in batches of the training's size at most."""
+    rows = min(layout.rows_per_epoch, HELD_OUT_ROWS)
+    if rows == 0:
+        raise DataError("no held-out text is long enough for a row", cure="raise corpus.valid_fraction or add text")
+    order, size = layout.order(0, rows), min(config.batch, 64)
+    rng = np.random.Generator(np.random.Philox(key=[HELD_OUT_SEED, 0]))
+    return [objective.corrupt(layout.batch(order[i : i + size]), rng, 1.0) for i in range(0, rows, size)]
+
+
+def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer, length: int) -> Any:
+    """The preset's row with what the recipe replaces; a row never shorter than the training's."""
+    overrides = {k: v for k, v in model.model_dump(exclude={"preset", "start"}).items() if v is not None}
+    arch = presets.architecture(preset, tokenizer.vocab_size, **overrides)
+    if length > arch.max_positions:
+        raise ConfigError(
+            f"train.length {length} is more than the {arch.max_positions} positions of {preset}",
+            cure=f"set model.max_positions = {length}",
+        )
+    return dataclasses.replace(arch, pad_id=tokenizer.pad_id)
+
+
+def flops_per_token(model: Model, length: int, rate: float) -> float:
+    """Floating-point operations of one trained token, forward and backward (Kaplan et al. 2020, section 2.1).
+
+    6 per matrix parameter, 12 L T D for attention over rows of T, and the vocabulary product at the masked share.
+    """
+    arch = model.arch
+    body = arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
+    head = rate * (arch.width**2 + arch.width * arch.vocab_size)
+    return 6.0 * (body + head) + 12.0 * arch.layers * length * arch.width
+
+
+def _preset_for(config: TrainConfig, vocab_size: int, rows: int) -> str:
+    """The largest BERT row that sees at least 10 tokens per body parameter in the minutes it is given.
+
+    A third of the measured matrix-product peak is assumed for a whole step. Without --minutes: bert-mini.
+    """
+    if config.minutes is None:
+        return "bert-mini"
+    device = machine.pick_device()
+    peak = max(machine.matmul_peak(device, t, 0.05) for t in (torch.float32, torch.bfloat16))
+    affordable = "bert-tiny"
+    for name in ("bert-tiny", "bert-mini", "bert-small", "bert-base"):
+        arch = presets.architecture(name, vocab_size)
+        body = arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
+        flops = 6.0 * (body + 0.15 * arch.width * vocab_size) + 12.0 * arch.layers * config.length * arch.width
+        if 60 * config.minutes * peak / 3 / flops >= 10 * body:
+            affordable = name
+    return affordable
+
+
+def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[str, Score]:
+    """Held-out loss with a 95 % bootstrap interval over the held-out batches, and what follows from it."""
+    name = next(iter(job.counts(job.held_out[0])))
+    sums, counts = (np.asarray(v, dtype=np.float64) for v in job.by_batch(model, name))
+    value = float(sums.sum() / counts.sum())
+    weights = np.concatenate(list(resample_weights(len(sums), 1000, 0)))
+    low, high = interval((weights @ sums) / (weights @ counts))
+
+    def as_score(f: Any) -> Score:
+        return Score(f(value), f(low), f(high))
+
+    return {
+        "loss": as_score(lambda x: x),
+        "perplexity": Score(perplexity(value), perplexity(low), perplexity(high), "per masked token"),
+        "bits_per_byte": as_score(lambda x: bits_per_byte(x, store.bytes_per_token)),
+        "below_unigram": Score(store.unigram_entropy - value, store.unigram_entropy - high, store.unigram_entropy - low),
+    }
+
+
+def _data_facts(config: CorpusConfig, train: TokenStore, valid: TokenStore) -> dict[str, Any]:
+    def part(store: TokenStore) -> dict[str, Any]:
+        facts = {"documents": store.documents, "tokens": len(store.tokens), "bytes_per_token": store.bytes_per_token}
+        return {**facts, "sha256": store.manifest["sha256"]}
+
+    return {"train": {"file": ", ".join(config.paths), **part(train)}, "held out": part(valid)}
+
+
+def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) -> dict[str, Any]:
+    arch = model.arch
+    return {
+        "model": {
+            "preset": preset,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "layers": arch.layers,
+            "width": arch.width,
+            "heads": arch.heads,
+            "positions": arch.max_positions,
+        },
+        "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
+        "hashes": {"tokenizer": tokenizer.hash},
+        "command": f"wordloom pretrain --recipe {path.name}/recipe.toml --out {path.name}",
+    }
+
+
+def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset: str) -> list[str]:
+    loss, entropy = scores["loss"], store.unigram_entropy
+    notes = [
+        f"{preset}: {outcome.step} steps in {outcome.seconds:.0f} s; held-out loss {loss.value:.3f} "
+        f"[{loss.low:.3f}, {loss.high:.3f}] nats per masked token; unigram entropy {entropy:.3f}"
+    ]
+    if loss.high >= entropy:
+        notes.append("the model has not learned more than word frequencies: train longer or raise train.lr")
+    return notes
+
+
+def say(text: str, quiet: bool) -> None:
+    if not quiet and parallel_rank() == 0:
+        print(text, flush=True)
+
+
+def parallel_rank() -> int:
+    import os
+
+    return int(os.environ.get("RANK", "0"))

@@ -1,0 +1,164 @@
+"""``run``: a recipe's stages in order, and the demo, which is one recipe over documentation already on the machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordloom import demo as corpus_demo
+from wordloom.api.compare import compare, read_all
+from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
+from wordloom.api.labelled import divide
+from wordloom.api.pretraining import pretrain, say
+from wordloom.api.results import Result
+from wordloom.api.settings import recipe_from, required
+from wordloom.api.start import open_start
+from wordloom.config import (
+    ClassifyConfig,
+    CompareConfig,
+    CorpusConfig,
+    DataConfig,
+    MaskedConfig,
+    ModelConfig,
+    Recipe,
+    TokenizerConfig,
+    TrainConfig,
+    read_recipe,
+)
+from wordloom.errors import ConfigError
+from wordloom.report import render
+from wordloom.run import Run, read_manifest
+from wordloom.train import machine
+
+TABLES = {
+    "train": TrainConfig,
+    "objective": MaskedConfig,
+    "task": ClassifyConfig,
+    "data": DataConfig,
+    "model": ModelConfig,
+    "tokenizer": TokenizerConfig,
+    "corpus": CorpusConfig,
+    "finetune": TrainConfig,
+    "compare": CompareConfig,
+}
+
+
+def run_recipe(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Perform a recipe.
+
+    [corpus] alone pre-trains; [data] alone fine-tunes; both pre-train into OUT/pretrained and fine-tune from it;
+    [compare] fine-tunes from random weights too, at every label count and seed it names.
+    """
+    chosen = recipe_from(settings, TABLES, base=recipe)
+    if chosen.data is None:
+        required(chosen.corpus, "corpus", "run")
+        return pretrain(None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
+    if chosen.corpus is None and chosen.compare is None:
+        start = required(chosen.model.start or chosen.model.preset, "model", "run")
+        train = required(chosen.data, "data", "run").train
+        return finetune(start, train, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
+    values = chosen.model_dump(exclude_none=True, exclude_unset=True)
+    with Run.open(out) if resume else Run.create(out, values, "compare", overwrite) as run:
+        return stages(run, chosen, quiet=quiet)
+
+
+def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
+    """Pre-train (once: a finished stage is kept), then fine-tune or compare."""
+    if recipe.corpus is not None:
+        folder = run.path / "pretrained"
+        if not (folder.exists() and read_manifest(folder)["status"] == "finished"):
+            _pretrain_stage(folder, recipe, quiet)
+        model = str(folder)
+    else:
+        model = str(required(recipe.model.start or recipe.model.preset, "model", "run"))
+    second = _second_stage(recipe)
+    torch.set_num_threads(machine.pick_threads(second.train.threads))
+    data = read_all(second, quiet)
+    start = open_start(model, second, data[0].texts)
+    run.update_manifest(parent=model)
+    if recipe.compare is not None:
+        return compare(start, data, second, run, quiet=quiet)
+    parts = divide(*data, required(second.data, "data", "run"), second.train.seed)
+    folder = run.path / "finetuned"
+    result = finetune_parts(start, parts, second, folder, overwrite=folder.exists(), quiet=quiet)
+    shutil.copytree(folder / "bundle", run.bundle, dirs_exist_ok=True)
+    run.write_scores(result.scores)
+    run.finish()
+    return Result(run.path, "finetune", result.scores, result.notes, render(run.path), result.predictor)
+
+
+def _pretrain_stage(folder: Path, recipe: Recipe, quiet: bool) -> None:
+    first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None})
+    started = folder.exists() and (folder / "store").exists() and any((folder / "checkpoints").iterdir())
+    pretrain(None, folder, recipe=first, resume=started, overwrite=folder.exists() and not started, quiet=quiet)
+
+
+def _second_stage(recipe: Recipe) -> Recipe:
+    """The fine-tuning's own recipe: [finetune] becomes its [train]; dropout is that of the preset again."""
+    train = recipe.finetune if recipe.corpus is not None else recipe.train
+    if recipe.corpus is not None and train is None:
+        train = TrainConfig()
+    values = {
+        "train": (train or TrainConfig()).model_dump(exclude_unset=True),
+        "task": (recipe.task or ClassifyConfig()).model_dump(exclude_unset=True),
+        "data": required(recipe.data, "data", "run").model_dump(exclude_unset=True),
+    }
+    base = recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=DEFAULTS)
+    return base.model_copy(update={"compare": recipe.compare, "model": ModelConfig(dropout=0.1, attention_dropout=0.0)})
+
+
+DEMO_LABELS = (200, 2000)
+
+
+def demo(out: str | Path, *, minutes: float = 4.0, overwrite: bool = False, quiet: bool = False) -> Result:
+    """The whole path on documentation already on this machine; see ``wordloom.demo`` for the corpus and the task."""
+    recipe = demo_recipe(Path(out), minutes)
+    with Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "compare", overwrite) as run:
+        say("reading the documentation on this machine ...", quiet)
+        found = corpus_demo.collect_documentation(workers=machine.pick_threads(None))
+        files = corpus_demo.write_demo(run.path / "data", found.docs, seed=0, labels=DEMO_LABELS)
+        report = found.report
+        say(
+            f"{report['kept']} texts, {report['words']:,} words of {report['packages']} packages "
+            f"in {report['seconds']:.0f} s; task: which of {len(files.labels)} packages is this from?",
+            quiet,
+        )
+        _no_leak(files, quiet)
+        result = stages(run, recipe, quiet=quiet)
+    from wordloom.api.loading import load
+
+    example = "Returns the mean of the array elements along the given axis, ignoring missing values."
+    answer = load(out).predict([example])[0]
+    notes = [*result.notes, f'example: "{example}" -> {answer}', f"next: wordloom predict {out} -", f"      wordloom evaluate {out} {files.test}"]
+    return Result(result.path, "demo", result.scores, notes, result.report, result.predictor)
+
+
+def demo_recipe(out: Path, minutes: float) -> Recipe:
+    """The demo as a recipe; recipes/demo.toml states the same values for reading."""
+    data = out / "data"
+    values = read_recipe(Path(__file__).parent / "demo.toml").model_dump(exclude_unset=True)
+    values["corpus"]["paths"] = (str(data / "corpus.txt.gz"),)
+    values["train"]["minutes"] = minutes
+    values["data"] |= {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")}
+    return Recipe.model_validate(values)
+
+
+def _no_leak(files: Any, quiet: bool) -> None:
+    from wordloom.api.checking import check
+
+    report = check([str(files.corpus)], against=[str(files.test)])
+    leaks = [line for line in report.lines() if "leak" in line.lower() or "also" in line.lower()]
+    if report.leaks:
+        raise ConfigError(f"the demo's test texts leak into its corpus: {leaks[0]}", cure="report this machine's package list")
+    say(f"check: no test text occurs in the pre-training corpus ({len(leaks)} findings)", quiet)

@@ -1,0 +1,88 @@
+"""Where fine-tuning starts: one's own run, a Hugging Face BERT folder, or a preset's random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wordloom import presets
+from wordloom.api.pretraining import architecture_of
+from wordloom.config import Recipe, TokenizerConfig
+from wordloom.errors import BundleError, ConfigError
+from wordloom.model.architecture import Architecture
+from wordloom.model.interop import apply_states, load_hf
+from wordloom.model.model import Model
+from wordloom.model.transformer import Transformer
+from wordloom.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Start:
+    """Architecture, tokenizer and (unless random) the weights a model begins with. ``report``: what was ignored."""
+
+    name: str
+    arch: Architecture
+    tokenizer: Tokenizer
+    states: Mapping[str, Mapping[str, Tensor]] | None
+    report: tuple[str, ...] = field(default=())
+
+    def randomly(self) -> Start:
+        """The same shape and tokenizer without the weights: what shows the gain from pre-training."""
+        return replace(self, name=f"{self.name} (random weights)", states=None)
+
+    def build(self, heads: Mapping[str, nn.Module], seed: int) -> Model:
+        """A model whose random parts are a function of ``seed``; heads were made by the task after seeding."""
+        torch.manual_seed(seed)
+        model = Model(Transformer(self.arch), heads)
+        if self.states is not None:
+            # A classifier found in the folder belongs to other labels; the pooler is general and is kept.
+            apply_states(model, {k: v for k, v in self.states.items() if k != "classify"})
+        return model
+
+
+def bundle_folder(path: str | Path) -> Path:
+    """RUN/bundle of a run, or the folder itself. Raises BundleError where neither can be opened."""
+    path = Path(path)
+    if (path / "manifest.json").exists():
+        if not (path / "bundle").exists():
+            raise BundleError("the run has no bundle: it did not finish", where=path, cure="resume it first")
+        return path / "bundle"
+    if not path.exists():
+        raise BundleError("no such run or folder", where=path, cure="give the folder of a run or a bundle")
+    return path
+
+
+def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
+    """Resolve MODEL. ``texts`` train the tokenizer where a preset comes with none."""
+    name = str(model)
+    if not Path(name).exists():
+        if name in presets.PRESETS:
+            return _from_preset(name, recipe, texts)
+        known = ", ".join(sorted(presets.PRESETS))
+        raise ConfigError(
+            "no such folder and no such preset", where=name, cure=f"give a run, a BERT folder, or one of {known}"
+        )
+    folder = bundle_folder(name)
+    loaded = load_hf(folder)
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > loaded.arch.vocab_size:
+        raise BundleError(
+            f"the tokenizer knows {tokenizer.vocab_size} tokens, the model {loaded.arch.vocab_size}",
+            where=folder,
+            cure="put the tokenizer files of this model beside it",
+        )
+    changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout")}
+    arch = replace(loaded.arch, **{k: v for k, v in changed.items() if v is not None})
+    return Start(name, arch, tokenizer, loaded.states, loaded.report)
+
+
+def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:
+    config = recipe.tokenizer or TokenizerConfig()
+    if config.vocab_size == "auto":
+        config = config.model_copy(update={"vocab_size": 8192})
+    tokenizer = Tokenizer.load(config.path) if config.path is not None else Tokenizer.train(texts, config)
+    return Start(name, architecture_of(recipe.model, name, tokenizer, recipe.train.length), tokenizer, None)
