@@ -102,9 +102,9 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     ready, wrote = os.pipe()
     holder = os.fork()
     if holder == 0:
-        Run.create(tmp_path / "r", RECIPE, "x")
-        os.write(wrote, b"1")
-        signal.pause()
+        with Run.create(tmp_path / "r", RECIPE, "x"):
+            os.write(wrote, b"1")
+            signal.pause()
         os._exit(0)
     try:
         assert os.read(ready, 1) == b"1"

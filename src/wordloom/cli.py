@@ -50,14 +50,18 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}. Check the path and the disk.", file=sys.stderr)
+        print(
+            f"error: {error.filename or ''}: {error.strerror or error}. Check the path and the disk.", file=sys.stderr
+        )
         sys.exit(2)
 
 
 @app.command()
 def check(
     paths: Annotated[list[str], typer.Argument(help="raw text or labelled files, folders, globs")],
-    against: Annotated[list[str] | None, typer.Option(help="other splits, or the pre-training corpus: exact and near leaks")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="other splits, or the pre-training corpus: exact and near leaks")
+    ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     as_json: AsJson = False,
@@ -90,11 +94,15 @@ def tokenizer(
 def pretrain(
     corpus: Annotated[list[str] | None, typer.Argument(help="files, folders, globs of raw text")] = None,
     out: Out = Path("run"),
-    preset: Annotated[str | None, typer.Option(help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="fit the training into this many minutes")] = None,
     steps: Annotated[int | None, typer.Option()] = None,
     epochs: Annotated[float | None, typer.Option()] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="folder of a tokenizer; trained on the corpus when absent")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="folder of a tokenizer; trained on the corpus when absent")
+    ] = None,
     lr: Annotated[float | None, typer.Option()] = None,
     batch: Annotated[int | None, typer.Option(help="rows per step")] = None,
     length: Annotated[int | None, typer.Option(help="tokens per row")] = None,
@@ -108,7 +116,15 @@ def pretrain(
     from wordloom import api
 
     chosen = _settings(
-        settings, preset=preset, minutes=minutes, steps=steps, epochs=epochs, lr=lr, batch=batch, length=length, seed=seed
+        settings,
+        preset=preset,
+        minutes=minutes,
+        steps=steps,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        length=length,
+        seed=seed,
     )
     if tokenizer is not None:
         chosen["tokenizer.path"] = tokenizer

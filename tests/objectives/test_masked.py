@@ -260,3 +260,19 @@ def test_clear_errors() -> None:
         objective(next_sentence=True).counts(corrupt(b)[0])
     with pytest.raises(ConfigError, match="nothing but special tokens"):
         Masked(MaskedConfig(), vocab_size=5, mask_id=4, special_ids=range(5))
+
+
+def test_a_word_far_beyond_the_budget_is_taken_only_where_nothing_else_can_be() -> None:
+    def chosen_columns(starts: list[int], rate: float, seed: int) -> list[int]:
+        marks = torch.tensor([starts], dtype=torch.bool)
+        tokens = torch.arange(5, 5 + len(starts))[None]
+        zeros = torch.zeros_like(tokens)
+        b = Batch(tokens, torch.ones_like(tokens), zeros, zeros, marks)
+        return corrupt(b, seed, whole_word=True, rate=rate)[1][0].nonzero().flatten().tolist()
+
+    long_and_short = [1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]  # one word of 8 tokens, four of one; budget 2
+    for seed in range(20):
+        columns = chosen_columns(long_and_short, 0.15, seed)
+        assert len(columns) == 2 and min(columns) >= 8
+        assert chosen_columns([1, 0, 0, 1], 0.1, seed) == [3]  # the budget is never below one token
+        assert chosen_columns([1, 0, 0, 0, 0], 0.15, seed) == [0, 1, 2, 3, 4]

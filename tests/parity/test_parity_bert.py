@@ -13,7 +13,7 @@ from wordloom.config import MaskedConfig
 from wordloom.data.batch import IGNORE, Batch
 from wordloom.model.architecture import Architecture
 from wordloom.model.heads import ClassifyHead, MaskedHead, PairHead
-from wordloom.model.interop import apply_states, load_hf, save_hf
+from wordloom.model.interop import apply_states, load_hf, save_bundle, save_hf
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
 from wordloom.objectives.masked import Masked
@@ -236,3 +236,15 @@ def test_real_pretrained_weights(dtype: torch.dtype) -> None:
     expected = theirs(input_ids=tokens, attention_mask=documents).last_hidden_state
     real = documents > 0
     agree(hidden[real], expected[real], dtype)
+
+
+def test_body_of_a_bundle_without_twin_opens_in_automodel(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    arch = Architecture(vocab_size=V, width=D, layers=2, heads=4, ffn_width=48, max_positions=24)
+    model = Model(Transformer(arch), {"classify": ClassifyHead(arch, 3, pooling="mean")}).eval()
+    save_bundle(tmp_path / "b", model, "classify", {})
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "b", **EAGER).eval()
+    ours_in, theirs_in = inputs()
+    real = ours_in["documents"] > 0
+    agree(model(**ours_in)[real], theirs(**theirs_in).last_hidden_state[real], torch.float32)
+    assert json.loads((tmp_path / "b/wordloom.json").read_text())["twin"] == "body"

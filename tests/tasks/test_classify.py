@@ -254,7 +254,8 @@ def test_windows_do_not_see_each_other(tokenizer: Tokenizer, arch: Architecture)
 def test_settings_rebuild_the_task(tokenizer: Tokenizer, arch: Architecture, kind: str) -> None:
     task, train = fitted(tokenizer, kind, class_weights="balanced", stride=0.25)
     model = build(task, arch)
-    task = task.calibrate(model)
+    assert task.calibrate(model) == task.temperature
+    assert (task.temperature != 1) == (kind != "regression")
     again = Classify.restore(task.settings(), tokenizer)
     logits = task.logits(model, train.texts)
     assert torch.equal(again.logits(model, train.texts), logits)

@@ -95,7 +95,7 @@ def test_row_length_is_the_cheapest() -> None:
     """Four windows of 18: rows of 32 hold one each (128 places), one row of 80 wastes 8."""
     room, rows, cols = place_tightly(np.array([18, 18, 18, 18]))
     assert (room, rows.tolist(), sorted(cols.tolist())) == (80, [0] * 4, [0, 18, 36, 54])
-    assert place_tightly(np.array([100, 30, 96]))[0] == 128  # 30 fits beside neither; one of 240 is not allowed here
+    assert place_tightly(np.array([100, 30, 96]))[0] == 128  # 96 and 30 share a row, as they cannot in 112
     assert place_tightly(np.array([16] * 8))[0] == 16  # no waste: the shortest rows have the cheapest attention
 
 

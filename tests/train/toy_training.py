@@ -90,5 +90,5 @@ class ToyJob:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert not model.training
         batch = ToyStream(16, seed=99).step(0, 1)[0]
-        terms, _ = self.loss(model, batch, None)
+        terms, _ = ToyJob.loss(self, model, batch, None)
         return {"loss": (terms["tokens"].sum / terms["tokens"].count).item()}

@@ -6,4 +6,14 @@ from wordloom.api.loading import evaluate, load, predict_lines
 from wordloom.api.pretraining import pretrain
 from wordloom.api.recipes import demo, run_recipe
 
-__all__ = ["check", "demo", "evaluate", "finetune", "load", "predict_lines", "pretrain", "run_recipe", "train_tokenizer"]
+__all__ = [
+    "check",
+    "demo",
+    "evaluate",
+    "finetune",
+    "load",
+    "predict_lines",
+    "pretrain",
+    "run_recipe",
+    "train_tokenizer",
+]

@@ -25,10 +25,13 @@ def check(
 ) -> CheckReport:
     """Pre-flight of raw or labelled files, and of leaks between them and ``against``."""
     given = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    return check_data(given, against=[str(p) for p in against], text=text, label=label)
+    others = {Path(p).name if len({Path(q).name for q in against}) == len(against) else str(p): str(p) for p in against}
+    return check_data(given, against=others, text=text, label=label)
 
 
-def train_tokenizer(corpus: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, **settings: Any) -> list[str]:
+def train_tokenizer(
+    corpus: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, **settings: Any
+) -> list[str]:
     """Train a tokenizer into OUT/tokenizer (and OUT/bundle, so that OUT opens like any run); lines of its quality."""
     settings["corpus.paths"] = [str(p) for p in corpus]
     recipe = recipe_from(settings, {"tokenizer": TokenizerConfig, "corpus": CorpusConfig})

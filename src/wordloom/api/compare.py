@@ -83,7 +83,9 @@ def compare(
             )
             for arm in arms:
                 say(f"\n{arm}, {count} labels, seed {seed}", quiet)
-                correct[arm].append(_arm(run.path / "arms" / f"{arm}-{labels}-{seed}", starts[arm], parts, seeded, quiet))
+                correct[arm].append(
+                    _arm(run.path / "arms" / f"{arm}-{labels}-{seed}", starts[arm], parts, seeded, quiet)
+                )
             correct["tfidf"].append(_tfidf(parts, test, recipe.task or ClassifyConfig()))
         rows.append(Row(count, {name: np.stack(values) for name, values in correct.items()}))
     return _finish(run, rows, arms[0], config, train, test, quiet)
@@ -150,7 +152,9 @@ def gain_table(rows: list[Row]) -> list[str]:
     body = []
     for row in rows:
         arms = row.to_json()["arms"]
-        cells = [f"{100 * arms[n]['value']:.1f} [{100 * arms[n]['low']:.1f}, {100 * arms[n]['high']:.1f}]" for n in names]
+        cells = [
+            f"{100 * arms[n]['value']:.1f} [{100 * arms[n]['low']:.1f}, {100 * arms[n]['high']:.1f}]" for n in names
+        ]
         body.append([f"{row.labels} labels", *cells])
     return table(body, ["accuracy, %", *(BASELINE if n == "tfidf" else n for n in names)])
 

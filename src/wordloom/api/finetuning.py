@@ -89,9 +89,7 @@ def finetune(
 
         return finetune_seeds(start, (train, valid, test), chosen, out, seeds, overwrite=overwrite, quiet=quiet)
     parts = divide(train, valid, test, data_config, chosen.train.seed)
-    return finetune_parts(
-        start, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet
-    )
+    return finetune_parts(start, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet)
 
 
 def finetune_parts(
@@ -154,7 +152,9 @@ def finetune_parts(
 def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe, *, baseline: bool) -> Result:
     """Calibrate, score beside the baseline, save the bundle, write the report."""
     task.calibrate(model)
-    predictor = Predictor(model, start_tokenizer(task), task, {"clean_html": bool(recipe.data and recipe.data.clean_html)})
+    predictor = Predictor(
+        model, start_tokenizer(task), task, {"clean_html": bool(recipe.data and recipe.data.clean_html)}
+    )
     part = parts.test or parts.valid
     logits = task.logits(model, part.texts, part.pairs)
     probabilities = task.probabilities(logits)
@@ -166,8 +166,12 @@ def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe,
         beside = fit_baseline(parts.train, valid=parts.valid, space=task.space)
         beside.save(run.path / "baseline")
         values |= _beside(task, gold, probabilities, beside, part)
-        notes += [f"{BASELINE}: {values['baseline']['scores'][MAIN[task.kind]]['value']:.4f}; {values['paired']['verdict']}"]
-    values |= _details(task, part, gold, probabilities, calibrated(logits, task.kind, 1.0) if task.kind != "regression" else None)
+        notes += [
+            f"{BASELINE}: {values['baseline']['scores'][MAIN[task.kind]]['value']:.4f}; {values['paired']['verdict']}"
+        ]
+    values |= _details(
+        task, part, gold, probabilities, calibrated(logits, task.kind, 1.0) if task.kind != "regression" else None
+    )
     run.write_scores(values)
     _write_predictions(run, task, part, probabilities)
     predictor.extra["scores"] = values["scores"]
@@ -182,7 +186,11 @@ def start_tokenizer(task: Classify) -> Any:
 
 def _headline(task: Classify, scores: dict[str, Score], parts: Parts) -> str:
     name = MAIN[task.kind]
-    where = "test" if parts.test is not None else "validation part, which also chose the checkpoint: optimistic; give --test"
+    where = (
+        "test"
+        if parts.test is not None
+        else "validation part, which also chose the checkpoint: optimistic; give --test"
+    )
     return f"{name} {scores[name]} on {len(parts.test or parts.valid)} examples ({where})"
 
 

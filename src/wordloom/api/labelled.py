@@ -30,7 +30,9 @@ class Parts:
         digest = hashlib.sha256()
         for part in (self.train, self.valid):
             for i, text in enumerate(part.texts):
-                digest.update(repr((text, part.pairs[i] if part.pairs else None, part.labels and part.labels[i])).encode())
+                digest.update(
+                    repr((text, part.pairs[i] if part.pairs else None, part.labels and part.labels[i])).encode()
+                )
         return digest.hexdigest()
 
     def facts(self) -> dict[str, Any]:

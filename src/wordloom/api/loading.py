@@ -39,7 +39,13 @@ class Evaluation:
         values["models"] = {name: scores_json(scores) for name, scores in self.scores.items()}
         if self.test is not None:
             t = self.test
-            values["paired"] = {"difference": t.difference, "low": t.low, "high": t.high, "p": t.p_value, "verdict": t.verdict}
+            values["paired"] = {
+                "difference": t.difference,
+                "low": t.low,
+                "high": t.high,
+                "p": t.p_value,
+                "verdict": t.verdict,
+            }
         return values
 
     def lines(self) -> list[str]:
@@ -72,7 +78,9 @@ def evaluate(
     predictors = [load(m) for m in models]
     first = predictors[0]
     if any((p.kind, p.labels) != (first.kind, first.labels) for p in predictors):
-        raise ConfigError("the two models answer different questions: their labels differ", cure="compare models of one task")
+        raise ConfigError(
+            "the two models answer different questions: their labels differ", cure="compare models of one task"
+        )
     examples = read_examples(str(data), text=text, label=label, pair=pair, kind=first.task.kind)
     if examples.labels is None:
         raise DataError("there is no label to score against", where=data, cure="name the label column with --label")
@@ -125,7 +133,9 @@ def _inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> Itera
                 continue
             first, tab, second = line.partition("\t")
             if not tab:
-                raise DataError("this model reads pairs of texts", where=f"standard input:{number}", cure="separate them by a tab")
+                raise DataError(
+                    "this model reads pairs of texts", where=f"standard input:{number}", cure="separate them by a tab"
+                )
             yield first, second
         return
     examples = read_examples(data, text=text, pair=pair, require_label=False)

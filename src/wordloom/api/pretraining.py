@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from wordloom.data.corpus import Corpus
 from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore, build_stores
 from wordloom.errors import ConfigError, DataError
-from wordloom.metrics import Score, bits_per_byte, interval, perplexity, resample_weights
+from wordloom.metrics import Score, bits_per_byte, bootstrap, interval, perplexity
 from wordloom.model.interop import save_bundle
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
@@ -96,13 +98,14 @@ def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
         tokenizer = get_tokenizer(corpus_config, config, quiet)
         tokenizer.save(folder)
     tokenizer = Tokenizer.load(folder)
-    if not (run.path / "store").exists():
+    folders = run.path / "store" / "train", run.path / "store" / "valid"
+    if not all(f.exists() for f in folders):
+        shutil.rmtree(run.path / "store", ignore_errors=True)  # killed between the two
         corpus = Corpus(corpus_config)
         train, valid = build_stores(
             corpus,
             tokenizer,
-            run.path / "store" / "train",
-            run.path / "store" / "valid",
+            *folders,
             valid_fraction=corpus_config.valid_fraction,
             seed=recipe.train.seed,
         )
@@ -232,8 +235,7 @@ def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[s
     name = next(iter(job.counts(job.held_out[0])))
     sums, counts = (np.asarray(v, dtype=np.float64) for v in job.by_batch(model, name))
     value = float(sums.sum() / counts.sum())
-    weights = np.concatenate(list(resample_weights(len(sums), 1000, 0)))
-    low, high = interval((weights @ sums) / (weights @ counts))
+    low, high = interval(bootstrap(lambda w: (w @ sums) / (w @ counts), len(sums)))
 
     def as_score(f: Any) -> Score:
         return Score(f(value), f(low), f(high))
@@ -242,7 +244,9 @@ def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[s
         "loss": as_score(lambda x: x),
         "perplexity": Score(perplexity(value), perplexity(low), perplexity(high), "per masked token"),
         "bits_per_byte": as_score(lambda x: bits_per_byte(x, store.bytes_per_token)),
-        "below_unigram": Score(store.unigram_entropy - value, store.unigram_entropy - high, store.unigram_entropy - low),
+        "below_unigram": Score(
+            store.unigram_entropy - value, store.unigram_entropy - high, store.unigram_entropy - low
+        ),
     }
 
 
@@ -283,11 +287,5 @@ def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset
 
 
 def say(text: str, quiet: bool) -> None:
-    if not quiet and parallel_rank() == 0:
+    if not quiet and int(os.environ.get("RANK", "0")) == 0:
         print(text, flush=True)
-
-
-def parallel_rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))

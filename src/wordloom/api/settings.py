@@ -18,7 +18,9 @@ LENGTHS = ("steps", "epochs", "minutes")
 def required(value: T | None, table: str, verb: str) -> T:
     """The table of a recipe, or an error that says who needs it."""
     if value is None:
-        raise ConfigError(f"{verb} needs a table [{table}]", cure=f"add [{table}] to the recipe or give it as arguments")
+        raise ConfigError(
+            f"{verb} needs a table [{table}]", cure=f"add [{table}] to the recipe or give it as arguments"
+        )
     return value
 
 

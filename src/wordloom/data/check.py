@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import combinations
@@ -25,6 +25,8 @@ NEAR_LIMIT = 100_000  # texts compared for near duplicates: about 25 s and 0.5 G
 EXACT_LIMIT = 5_000_000  # documents compared for equality: about 1 GB
 RARE = 10  # a label with fewer records
 SHOWN = 3  # places named of every finding
+
+Place = Callable[[int], str]
 
 _SPLIT = re.compile(r"^(train|dev|valid|validation|val|test)(?=[._-])", re.IGNORECASE)
 
@@ -117,14 +119,13 @@ def check(
         corpora = paths
     read: dict[str, Examples] = {}
     for name, path in {**splits, **others}.items():
-        options = columns if splits else {}
+        asked = columns if splits else _present(path, columns)
         read[name] = read_examples(
-            path, **options, kind=kind, separator=separator, clean_html=clean_html, require_label=False
+            path, **asked, kind=kind, separator=separator, clean_html=clean_html, require_label=False
         )
-    for name, examples in read.items():
-        _check_examples(report, name, examples, near_limit)
+    near = {name: _check_examples(report, name, examples, near_limit) for name, examples in read.items()}
     for (first, a), (second, b) in combinations(read.items(), 2):
-        _check_leak(report, first, a, second, b, near_limit)
+        _check_leak(report, first, a, near[first], second, b, near_limit)
     if corpora:
         values = {"paths": tuple(corpora), "text": corpus_text, "documents": documents, "clean_html": clean_html}
         _check_corpus(report, Corpus(make(CorpusConfig, values)), read, near_limit)
@@ -149,16 +150,24 @@ def _splits(paths: list[str], columns: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_labelled(path: str, columns: dict[str, Any]) -> bool:
-    if columns["label"] is not None:
-        return True
     if file_format(path) == "txt":
         with open_file(path) as file:
             return file.read(9) == b"__label__"
+    if columns["label"] is not None:
+        return True
     table = open_table(path)
     try:
         return guess_columns(table, columns["text"], None, columns["pair"], require_label=False).label is not None
     except DataError:
         return False
+
+
+def _present(path: str, columns: dict[str, Any]) -> dict[str, Any]:
+    """The asked columns that a file beside a raw corpus has; the others were meant for the corpus."""
+    if file_format(path) == "txt":
+        return {}
+    names = open_table(path).names
+    return {role: name for role, name in columns.items() if name in names}
 
 
 def _quote(text: str) -> str:
@@ -178,7 +187,8 @@ def _both(examples: Examples, index: int) -> str:
     return examples.texts[index] if examples.pairs is None else f"{examples.texts[index]}\n{examples.pairs[index]}"
 
 
-def _check_examples(report: CheckReport, part: str, examples: Examples, near_limit: int) -> None:
+def _check_examples(report: CheckReport, part: str, examples: Examples, near_limit: int) -> NearIndex:
+    """Facts of one split, and the index of its texts."""
     texts = [_both(examples, i) for i in range(len(examples))]
     words, characters = sum(len(t.split()) for t in texts), sum(map(len, texts))
     report.add("columns", part, examples.columns, 1)
@@ -198,7 +208,9 @@ def _check_examples(report: CheckReport, part: str, examples: Examples, near_lim
     _check_repeats(report, part, examples, list(groups.values()))
     firsts = [group[0] for group in groups.values()]
     step = _stride(len(firsts), near_limit)
-    _check_near(report, part, ((texts[i], examples.places[i]) for i in firsts[::step]), len(firsts), step)
+    return _check_near(
+        report, part, ((texts[i], i) for i in firsts[::step]), examples.places.__getitem__, len(firsts), step
+    )
 
 
 def _check_labels(report: CheckReport, part: str, examples: Examples) -> None:
@@ -255,27 +267,29 @@ def _stride(total: int, limit: int) -> int:
 
 
 def _bound(total: int, step: int) -> str:
-    how = f"of {SHINGLE}-word (Chinese, Japanese: {SHINGLE}-character) shingles, Jaccard {JACCARD} or more"
+    how = f"Jaccard {JACCARD} or more of {SHINGLE}-word shingles, {SHINGLE}-character ones in Chinese and Japanese"
     return how if step == 1 else f"{how}; every {step}th of {total:,} texts compared"
 
 
-def _check_near(report: CheckReport, part: str, texts: Iterable[tuple[str, str]], total: int, step: int) -> None:
-    """texts: (text, place), no two of them equal, every ``step``-th of ``total``. A text near an earlier one is
-    counted and does not found a group of its own, so a thousand copies cost a thousand comparisons."""
-    index, places, found = NearIndex(), [], []
-    for text, place in texts:
+def _check_near(
+    report: CheckReport, part: str, texts: Iterable[tuple[str, int]], place: Place, total: int, step: int
+) -> NearIndex:
+    """texts: (text, its number), no two of them equal, every ``step``-th of ``total``; place: number -> file:line."""
+    index, found = NearIndex(), []
+    for text, i in texts:
         match = index.find(text)
-        if match is None:
-            index.add(len(places), text)
-            places.append(place)
-        else:
-            found.append(f"{place} ~ {places[match[0]]} ({match[1]:.2f}) {_quote(text)}")
+        index.add(i, text, match[0] if match else None)
+        if match is not None:
+            found.append(f"{place(i)} ~ {place(match[0])} ({match[1]:.2f}) {_quote(text)}")
     if found:
         said = f"{len(found):,} more texts nearly repeat an earlier one ({_bound(total, step)})"
         report.add("near_repeats", part, said, len(found), True, found[:SHOWN])
+    return index
 
 
-def _check_leak(report: CheckReport, name_a: str, a: Examples, name_b: str, b: Examples, limit: int) -> None:
+def _check_leak(
+    report: CheckReport, name_a: str, a: Examples, near_a: NearIndex, name_b: str, b: Examples, limit: int
+) -> None:
     """Texts of b (the later split) that also occur in a."""
     part = f"{name_a} and {name_b}"
     known: dict[str, list[int]] = defaultdict(list)
@@ -293,13 +307,10 @@ def _check_leak(report: CheckReport, name_a: str, a: Examples, name_b: str, b: E
             said = f"{len(torn):,} of them have another label there"
             places = [_versus(b, i, a, j) for i, j in torn[:SHOWN]]
             report.add("leak_conflicts", part, said, len(torn), True, places)
-    step_a, step_b = _stride(len(a), limit), _stride(len(b), limit)
-    index = NearIndex()
-    for i in range(0, len(a), step_a):
-        index.add(i, _both(a, i))
+    step_a, step_b = _stride(len(known), limit), _stride(len(b), limit)
     found = []
     for i in range(0, len(b), step_b):
-        if b.key(i) not in known and (match := index.find(_both(b, i))) is not None:
+        if b.key(i) not in known and (match := near_a.find(_both(b, i))) is not None:
             found.append(f"{b.places[i]} ~ {a.places[match[0]]} ({match[1]:.2f}) {_quote(b.texts[i])}")
     if found:
         bound = _bound(max(len(a), len(b)), max(step_a, step_b))
@@ -355,7 +366,7 @@ def _check_corpus(report: CheckReport, corpus: Corpus, held: dict[str, Examples]
         report.add("repeats", part, said, repeated, True, shown)
     if not held:
         step = _stride(len(known), limit)
-        _check_near(report, part, _firsts(corpus, known, step), len(known), step)
+        _check_near(report, part, _firsts(corpus, known, step), place, len(known), step)
     for name, leak in leaks.items():
         leak.say(report, name, place)
 
@@ -369,12 +380,12 @@ def _say_corpus(report: CheckReport, part: str, found: CorpusReport, words: int)
         report.add(kind, part, f"{finding.count:,} {WORDS[kind]}", finding.count, True, finding.places[:SHOWN])
 
 
-def _firsts(corpus: Corpus, known: dict[int, int], step: int) -> Iterator[tuple[str, str]]:
-    """A second reading: (text, place) of every ``step``-th distinct document."""
+def _firsts(corpus: Corpus, known: dict[int, int], step: int) -> Iterator[tuple[str, int]]:
+    """A second reading: (text, number) of every ``step``-th distinct document."""
     wanted = set(list(known.values())[::step])
     for number, document in enumerate(corpus):
         if number in wanted:
-            yield document.text, f"{document.file}:{document.line}"
+            yield document.text, number
 
 
 class _Leak:
@@ -393,7 +404,7 @@ class _Leak:
             self.whole.setdefault(i, number)
         self.index.see(number, text)
 
-    def say(self, report: CheckReport, name: str, place: Any) -> None:
+    def say(self, report: CheckReport, name: str, place: Place) -> None:
         part, total = f"corpus and {name}", len(self.examples)
 
         def shown(records: list[int], document: dict[int, int], mark: str) -> list[str]:

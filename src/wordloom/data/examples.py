@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -31,11 +32,19 @@ REGRESSION_VALUES = 20  # more distinct non-integer numbers than this are a scal
 
 
 def text_key(text: str) -> str:
-    """What makes two texts the same: letters and digits, case folded; of a text without any, its characters."""
-    return " ".join(_WORDS.findall(text.casefold())) or " ".join(text.split())
+    """What makes two texts the same: letters, digits and accents after NFKC, case folded; of a text without any of
+    them (":-)"), its characters."""
+    return " ".join(words(text)) or " ".join(text.split())
 
 
-_WORDS = re.compile(r"[^\W_]+")
+def words(text: str) -> list[str]:
+    """Runs of letters, digits and combining marks, after NFKC and case folding."""
+    return _WORD.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
+
+
+# \w has no combining marks: without them Yoruba words that differ in tone, or Hindi ones in a vowel, would be the same.
+_MARKS = "".join(chr(c) for c in range(0x300, 0x1E95B) if unicodedata.category(chr(c)).startswith("M"))
+_WORD = re.compile(f"(?:[^\\W_]|[{_MARKS}])+")
 
 
 @dataclass(frozen=True)
@@ -427,10 +436,3 @@ def _distinct(table: Table, column: int) -> int:
             return 0
         counts[str(row[column])] += 1
     return len(counts)
-
-
-def iter_records(examples: Examples) -> Iterator[tuple[str, str, list[str]]]:
-    """(text or both texts, place, class names) of every record."""
-    for i, place in enumerate(examples.places):
-        both = examples.texts[i] if examples.pairs is None else f"{examples.texts[i]} {examples.pairs[i]}"
-        yield both, place, examples.label_set(i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import count
 
@@ -11,6 +11,7 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
+from wordloom.data.examples import words
 from wordloom.text.chinese import CJK
 
 SHINGLE = 5  # words; characters of Chinese and Japanese
@@ -19,23 +20,22 @@ JACCARD = 0.8
 # 99.8 % at 0.8 and 28 % at 0.5. Candidates are then compared on their shingles, so no false pair is reported.
 BANDS, ROWS = 21, 6
 MAX_UNITS = 10_000  # of one text; what follows is not compared
-MAX_CANDIDATES = 50  # of one text
+MAX_CANDIDATES = 50  # compared with one text
 RUN = 13  # units of a run counted for containment, as in Brown et al. 2020 (GPT-3), appendix C
 CONTAINED = 0.5  # share of a text's runs that occur in the corpus
 
-_WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(f"[{CJK}\u3040-\u30ff]")
 _LETTER = re.compile(r"[^\W_]")
 
 
 def units(text: str, limit: int | None = MAX_UNITS) -> list[str]:
     """Words, case folded; of a text that is for 30 % or more Chinese or Japanese its letters and digits."""
-    text = text.casefold()
+    found = words(text)
     if not text.isascii():
         head = text[:1000]
         if len(_CJK.findall(head)) > 0.3 * len(_LETTER.findall(head)):
-            return _LETTER.findall(text)[:limit]
-    return _WORD.findall(text)[:limit]
+            return list("".join(found))[:limit]
+    return found[:limit]
 
 
 def run_hashes(ids: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
@@ -65,20 +65,25 @@ class NearIndex:
         self._empty = MinHash(num_perm=BANDS * ROWS, hashfunc=int, scheme="affine32")
         self._lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         self._shingles: dict[int, NDArray[np.uint32]] = {}
-        self._sketches: tuple[str, NDArray[np.uint32], MinHash] | None = None
+        self._last: tuple[str, NDArray[np.uint32], MinHash] | None = None
+        self._followers: Counter[int] = Counter()
 
     def _sketch(self, text: str) -> tuple[NDArray[np.uint32], MinHash]:
-        if self._sketches is None or self._sketches[0] is not text:  # find() then add() sketches once
+        if self._last is None or self._last[0] is not text:  # find() then add() sketches once
             ids = np.array([self._ids[unit] for unit in units(text)], np.uint64)
             shingles = np.unique((run_hashes(ids, SHINGLE) >> np.uint64(32)).astype(np.uint32))
             sketch = self._empty.copy()
             sketch.update_batch(shingles.tolist())
-            self._sketches = text, shingles, sketch
-        return self._sketches[1:]
+            self._last = text, shingles, sketch
+        return self._last[1], self._last[2]
 
-    def add(self, key: int, text: str) -> None:
+    def add(self, key: int, text: str, leader: int | None = None) -> None:
+        """leader: the text that this one is near to. After ``MAX_CANDIDATES`` its followers are no longer kept: what is
+        near to them is near to one of the kept ones too, and a flood of copies stays linear."""
         shingles, sketch = self._sketch(text)
-        if len(shingles):
+        if leader is not None:
+            self._followers[leader] += 1
+        if len(shingles) and (leader is None or self._followers[leader] <= MAX_CANDIDATES):
             self._shingles[key] = shingles
             self._lsh.insert(key, sketch)
 

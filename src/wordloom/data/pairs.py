@@ -44,7 +44,7 @@ class PairRows:
         pairs, rows = _plan(store.starts, store.sentences, length, nothing, nothing, nothing, nothing)
         if rows == 0:
             raise DataError("no document is long enough for a pair", where=store.folder, cure="give longer documents")
-        # Pair p is tokens _from[p] .. _to[p] of document _document[p]; row r holds the pairs _pairs[r] .. _pairs[r + 1].
+        # Pair p is tokens _from[p] .. _to[p] of document _document[p]; row r holds pairs _pairs[r] .. _pairs[r + 1].
         self._from, self._to, self._document = (np.empty(pairs, np.int64) for _ in range(3))
         self._pairs = np.full(rows + 1, pairs)
         _plan(store.starts, store.sentences, length, self._from, self._to, self._document, self._pairs)
@@ -101,7 +101,7 @@ def _plan(starts, sentences, length, out_from, out_to, out_document, out_pairs):
     for d in range(len(starts) - 1):
         at, end = starts[d], starts[d + 1]
         while end - at >= 2:
-            if space - 3 < min(end - at, least) or rows == 0:
+            if space - 3 < min(end - at, least):
                 if len(out_pairs):
                     out_pairs[rows] = pairs
                 rows += 1

@@ -112,8 +112,8 @@ def _rank(seed: int, text: str) -> int:
 
 
 def _report(documents: Iterable[Document]) -> Any:
-    report = getattr(documents, "report", None)
-    return report.to_json() if hasattr(report, "to_json") else None
+    to_json = getattr(getattr(documents, "report", None), "to_json", None)
+    return to_json() if to_json is not None else None
 
 
 def _fill(

@@ -90,7 +90,9 @@ class StoreWriter:
         self.documents += len(chunk)
         self.empty += int((lengths == 0).sum())
         self.sentences += len(sentences)
-        self.text_bytes += sum(len(d.text) if d.text.isascii() else len(d.text.encode("utf-8", "replace")) for d in chunk)
+        self.text_bytes += sum(
+            len(d.text) if d.text.isascii() else len(d.text.encode("utf-8", "replace")) for d in chunk
+        )
 
     def _add_words(self, bulk: Bulk) -> None:
         """Bits are kept from the first chunk on, and dropped at the end where the token ids alone give them."""

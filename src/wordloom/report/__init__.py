@@ -6,7 +6,7 @@ A section key may stand in ``manifest.json`` (facts known before or while traini
 (what was measured); where it stands in both, ``scores.json`` wins. Unknown keys are ignored.
 
 Shares and scores are fractions (0.873, not 87.3), times are seconds, entropies and losses are nats per token.
-A *score* is ``{"value": x, "low": x, "high": x}`` (95 % interval; without ``low``/``high``: ``{"value": x}`` or a bare number).
+A *score* is ``{"value": x, "low": x, "high": x}`` (95 % interval) or a bare number; ``"note"`` is shown beside it.
 
 manifest.json ::
 
@@ -14,20 +14,21 @@ manifest.json ::
      "title": "...",                      # absent: made from kind and the directory's name
      "status": "finished" | "running" | "stopped" | "failed",
      "command": "wordloom pretrain ...",  # what to type to do it again
-     "created": "2026-01-31T10:00:00+00:00", "finished": "...", "seconds": 312.5,
+     "created": "2026-01-31T10:00:00+00:00", "ended": "...",               # ISO 8601; "seconds" wins over them
      "parent": "runs/pretrained",         # the run or folder this one started from
-     "seeds": [0, 1, 2],
+     "seed": 0, "seeds": [0, 1, 2],
      "model": {"preset": "bert-mini", "parameters": 11171074, "layers": 4, "width": 256, ...},      # flat
      "tokenizer": {"kind": "wordpiece", "vocab_size": 8192, "bytes_per_token": 4.1, ...},            # flat
      "data": {"train": {"file": "a.tsv", "documents": 2000, "words": 90210, "sha256": "...", ...},   # part -> flat
               "test": {...}, "labels": {"numpy": 310, "torch": 290}},       # "labels": label -> training examples
      "warnings": ["12 test texts also occur in the training file", ...],    # pre-flight, plain sentences
-     "environment": {"python": "3.11.9", "torch": "2.13.0", "cpu": "...", "threads": 2, ...},        # flat
+     "versions": {"python": "3.11.9", ...}, "machine": {"cores": 2, "memory": 8e9, ...}, "environment": {...},  # flat
      "forecast": {"forecast": {"seconds": 300, "tokens_per_second": 21000, ...},                     # flat
                   "actual": {"seconds": 312.5, "tokens_per_second": 20400, ...}},                    # same keys
-     "throughput": {"tokens_per_second": 20400, "peak_share": 0.61, "peak_memory_bytes": 1.2e9, ...},# flat
+     "throughput": {"tokens_per_second": 20400, "share_of_peak": 0.61, "peak_memory_bytes": 1.2e9},
+                                          # absent: medians of metrics.jsonl
      "unigram_entropy": 6.42,             # nats per token of the training tokens: the line in the loss plot
-     "hashes": {"recipe": "...", "tokenizer": "..."},                        # name -> hex digest
+     "recipe_sha256": "...", "hashes": {"tokenizer": "..."},                 # name -> hex digest
      "files": [{"path": "bundle/model.safetensors", "bytes": 44700000, "sha256": "..."}, ...]}
 
 scores.json ::
@@ -38,7 +39,7 @@ scores.json ::
      "examples": 1872,                    # number of held-out examples (or tokens) behind "scores"
      "baseline": {"name": "TF-IDF + logistic regression", "scores": {same keys}},
      "paired": {"name": "TF-IDF + logistic regression", "metric": "accuracy", "difference": score,
-                "p": 0.03, "verdict": "better" | "worse" | "no difference"},
+                "p": 0.03, "verdict": "no difference" | any sentence},
      "gain": {"metric": "accuracy",       # the same fine-tuning from pre-trained and from random weights
               "rows": [{"labels": 200, "seeds": 3,
                         "arms": {"pretrained": score, "random": score, "tfidf": score, ...},
@@ -55,7 +56,8 @@ scores.json ::
 metrics.jsonl, one JSON object a line; a truncated last line (a killed run) is skipped ::
 
     {"step": 10, "loss": 7.1, "lr": 1e-4, "tokens_per_second": 20400, "seconds": 3.2, ...}
-    {"step": 100, "valid": {"loss": 6.9, "accuracy": 0.31, ...}}
+    {"step": 100, "evaluation": {"loss": 6.9, "accuracy": 0.31, ...}}
+    {"step": 400, "note": "stuck at the unigram plateau ..."}
 """
 
 from wordloom.report.page import render

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,27 +18,10 @@ from markupsafe import Markup
 from wordloom.errors import RunError
 from wordloom.report import plots
 from wordloom.report.plots import Bar, Line
+from wordloom.report.wording import MEASURES, duration, fact, measure, number, points, size, span, when, words
+from wordloom.report.wording import bar as as_bar
 
-# key: (name on the page, shown as a percentage, what is good). Others are shown under their own key.
-MEASURES: dict[str, tuple[str, bool, str]] = {
-    "accuracy": ("Accuracy", True, "higher"),
-    "macro_f1": ("Macro F1", True, "higher"),
-    "micro_f1": ("Micro F1", True, "higher"),
-    "f1": ("F1", True, "higher"),
-    "precision": ("Precision", True, "higher"),
-    "recall": ("Recall", True, "higher"),
-    "auroc": ("AUROC", True, "higher"),
-    "mcc": ("Matthews correlation", False, "higher"),
-    "ece": ("Calibration error (ECE)", False, "lower"),
-    "loss": ("Loss (nats)", False, "lower"),
-    "perplexity": ("Perplexity per token", False, "lower"),
-    "bits_per_byte": ("Bits per byte", False, "lower"),
-    "masked_accuracy": ("Masked-token accuracy", True, "higher"),
-    "pearson": ("Pearson correlation", False, "higher"),
-    "spearman": ("Spearman correlation", False, "higher"),
-    "rmse": ("Root mean squared error", False, "lower"),
-    "mae": ("Mean absolute error", False, "lower"),
-}
+SPEEDS = ("tokens_per_second", "share_of_peak")
 ARMS = {"pretrained": "pre-trained", "random": "random weights", "tfidf": "TF-IDF + LR"}
 MOST_CLASSES, MOST_CONFUSIONS, MOST_LABELS, MOST_WORST, EXCERPT = 20, 15, 30, 20, 420
 
@@ -50,22 +35,26 @@ def render(run_path: str | Path) -> Path:
     manifest, scores = _read_object(folder / "manifest.json"), _read_object(folder / "scores.json")
     if manifest is None and scores is None:
         raise RunError("no manifest.json or scores.json here", where=folder, cure="give the directory of a run")
-    facts = {**(manifest or {}), **(scores or {})}
     rows = _read_rows(folder / "metrics.jsonl")
+    facts = _facts({**(manifest or {}), **(scores or {})}, rows)
     recipe = folder / "recipe.toml"
-    page = _environment().get_template("template.html").render(
-        title=facts.get("title") or f"{_KINDS.get(str(facts.get('kind')), 'Run')}: {folder.resolve().name}",
-        style=Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),
-        facts=facts,
-        headline=_headline(facts),
-        curves=_curves(rows, facts.get("unigram_entropy")),
-        table=_score_table(facts),
-        gain=_gain(facts.get("gain")),
-        confusion=_confusion(facts.get("confusion")),
-        calibration=_calibration(facts.get("calibration")),
-        data=_data(facts.get("data")),
-        worst=[_error(e) for e in (facts.get("worst") or [])[:MOST_WORST]],
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+    page = (
+        _environment()
+        .get_template("template.html")
+        .render(
+            title=facts.get("title") or f"{_KINDS.get(str(facts.get('kind')), 'Run')}: {folder.resolve().name}",
+            style=Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),
+            facts=facts,
+            headline=_headline(facts),
+            curves=_curves(rows, facts.get("unigram_entropy")),
+            table=_score_table(facts),
+            gain=_gain(facts.get("gain")),
+            confusion=_confusion(facts.get("confusion")),
+            calibration=_calibration(facts.get("calibration")),
+            data=_data(facts.get("data")),
+            worst=[_error(e) for e in (facts.get("worst") or [])[:MOST_WORST]],
+            recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        )
     )
     target = folder / "report.html"
     draft = folder / ".report.html.tmp"
@@ -75,6 +64,27 @@ def render(run_path: str | Path) -> Path:
 
 
 _KINDS = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "compare": "Comparison", "evaluate": "Evaluation"}
+
+
+def _facts(found: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is there, and what follows from it: seconds, environment, throughput, the hash of the recipe."""
+    facts = dict(found)
+    if "seconds" not in facts and facts.get("created") and facts.get("ended"):
+        with contextlib.suppress(ValueError, TypeError):
+            ended, created = (datetime.fromisoformat(facts[k]) for k in ("ended", "created"))
+            facts["seconds"] = (ended - created).total_seconds()
+    machine = {"memory_bytes" if k == "memory" else k: v for k, v in (facts.get("machine") or {}).items()}
+    environment = {**(facts.get("versions") or {}), **machine, **(facts.get("environment") or {})}
+    if environment:
+        facts["environment"] = environment
+    if "seeds" not in facts and facts.get("seed") is not None:
+        facts["seeds"] = [facts["seed"]]
+    if "recipe_sha256" in facts:
+        facts["hashes"] = {"recipe": facts["recipe_sha256"], **(facts.get("hashes") or {})}
+    speeds = {k: [r[k] for r in rows if isinstance(r.get(k), (int, float))] for k in SPEEDS}
+    if "throughput" not in facts and any(speeds.values()):
+        facts["throughput"] = {f"{k}_median": median(v) for k, v in speeds.items() if v}
+    return facts
 
 
 def _environment() -> Environment:
@@ -121,95 +131,6 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-# -------------------------------------------------------------------------------------------- plain words
-
-
-def number(value: Any) -> str:
-    """1234567 -> 1,234,567; 0.12345 -> 0.1235; other things as they are."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return str(value)
-    if value and (abs(value) < 1e-3):
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def size(value: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(value) < 1000 or unit == "GB":
-            return f"{value:.0f} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def words(key: str) -> str:
-    return str(key).replace("_", " ")
-
-
-def when(value: str) -> str:
-    try:
-        return datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M %Z").strip()
-    except ValueError:
-        return value
-
-
-def fact(value: Any, key: str) -> str:
-    """A value of a flat table, by the unit its key names."""
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if plain and key.endswith("seconds"):
-        return duration(value)
-    if plain and key.endswith("bytes"):
-        return size(value)
-    if plain and key.endswith("share"):
-        return f"{100 * value:.1f} %" if abs(value) >= 0.01 else f"{100 * value:.2g} %"
-    if plain and key in MEASURES:
-        return measure(value, key)
-    if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) for v in value):
-        return ", ".join(map(number, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else number(value)
-
-
-def measure(value: float | None, key: str, sign: bool = False) -> str:
-    """A score of the measure ``key``: percentages with one decimal, others with three."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
-    if not MEASURES.get(key, ("", False, ""))[1]:
-        text = f"{value:+.3f}" if sign else f"{value:.3f}"
-    return text.replace("-", "−")
-
-
-def points(bar: Bar, key: str) -> str:
-    """A difference with its interval: "+6.1 points (+3.2 to +9.0)"."""
-    unit = " points" if MEASURES.get(key, ("", False, ""))[1] else ""
-    text = measure(bar.value, key, sign=True) + unit
-    if bar.low is None or bar.high is None:
-        return text
-    return f"{text} ({measure(bar.low, key, sign=True)} to {measure(bar.high, key, sign=True)})"
-
-
-def _bar(score: Any) -> Bar | None:
-    """A score, bare or with its interval; None when it is not a finite number."""
-    if not isinstance(score, dict):
-        score = {"value": score}
-    value, low, high = (score.get(k) for k in ("value", "low", "high"))
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        return None
-    bounded = all(isinstance(v, (int, float)) and math.isfinite(v) for v in (low, high))
-    return Bar(value, low, high) if bounded else Bar(value, None, None)
-
-
 # ----------------------------------------------------------------------------------------------- sections
 
 
@@ -219,42 +140,55 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any] | None:
     first = next((r for r in gain["rows"] if r["gain"]), None) if gain else None
     if gain and first:
         text = f"from pre-training in {gain['name'].lower()} with {first['labels']} labelled examples"
-        return {"value": measure(first["gain"].value, gain["key"], sign=True), "unit": gain["unit"], "text": text,
-                "interval": _range(first["gain"], gain["key"], sign=True), "verdict": first["verdict"]}
+        return {
+            "value": measure(first["gain"].value, gain["key"], sign=True),
+            "unit": gain["unit"],
+            "text": text,
+            "interval": span(first["gain"], gain["key"], sign=True),
+            "verdict": first["verdict"],
+        }
     scores = facts.get("scores") or {}
     key = facts.get("main") if facts.get("main") in scores else next(iter(scores), None)
-    bar = _bar(scores[key]) if key else None
+    bar = as_bar(scores[key]) if key else None
     if bar is None or key is None:
         return None
     name, percent, _ = MEASURES.get(key, (words(key), False, ""))
     count = facts.get("examples")
     text = name.lower() if name.isupper() is False else name
-    text += f" on {number(count)} held-out {'tokens' if facts.get('kind') == 'pretrain' else 'examples'}" if count else ""
+    text += (
+        f" on {number(count)} held-out {'tokens' if facts.get('kind') == 'pretrain' else 'examples'}" if count else ""
+    )
     entropy = facts.get("unigram_entropy")
     if key == "loss" and isinstance(entropy, (int, float)):
         side = "below" if bar.value < entropy else "above"
         text += f"; {abs(entropy - bar.value):.3f} {side} the unigram entropy of {entropy:.3f}"
-    return {"value": measure(bar.value, key), "unit": "%" if percent else "", "text": text,
-            "interval": _range(bar, key), "verdict": None}
-
-
-def _range(bar: Bar, key: str, sign: bool = False) -> str | None:
-    if bar.low is None or bar.high is None:
-        return None
-    return f"{measure(bar.low, key, sign)} to {measure(bar.high, key, sign)}"
+    return {
+        "value": measure(bar.value, key),
+        "unit": "%" if percent else "",
+        "text": text,
+        "interval": span(bar, key),
+        "verdict": None,
+    }
 
 
 def _curves(rows: list[dict[str, Any]], entropy: Any) -> dict[str, Any] | None:
     train = _series((r["step"], r.get("loss")) for r in rows)
-    valid = _series((r["step"], r["valid"].get("loss")) for r in rows if isinstance(r.get("valid"), dict))
+    scored = ((r["step"], r.get("evaluation")) for r in rows)
+    valid = _series((step, scores.get("loss")) for step, scores in scored if isinstance(scores, dict))
     lines = [Line("training", plots.thin(train), "s1")] if train else []
     lines += [Line("held out", valid, "s2")] if valid else []
     if not lines:
         return None
     level = ("unigram entropy", float(entropy)) if isinstance(entropy, (int, float)) else None
+    notes = [f"Step {r['step']:,}: {r['note']}." for r in rows if isinstance(r.get("note"), str)]
     best = min(valid, key=lambda p: p[1]) if valid else None
-    return {"svg": plots.curve(lines, level, "step", "loss, nats", "loss by step"), "last": train[-1] if train else None,
-            "best": best, "entropy": level[1] if level else None}
+    return {
+        "svg": plots.curve(lines, level, "step", "loss, nats", "loss by step"),
+        "last": train[-1] if train else None,
+        "notes": notes,
+        "best": best,
+        "entropy": level[1] if level else None,
+    }
 
 
 def _series(pairs: Iterable[tuple[int, Any]]) -> list[tuple[float, float]]:
@@ -268,19 +202,37 @@ def _score_table(facts: dict[str, Any]) -> dict[str, Any] | None:
     other = baseline.get("scores") or {}
     rows = []
     for key, score in (facts.get("scores") or {}).items():
-        bar, second = _bar(score), _bar(other.get(key))
-        if bar is None:
+        bar, second = as_bar(score), as_bar(other.get(key))
+        note = score.get("note") if isinstance(score, dict) else None
+        if bar is None and not note:
             continue
         name, percent, good = MEASURES.get(key, (words(key), False, ""))
-        rows.append({"key": key, "name": name, "percent": percent, "good": good, "bar": bar, "range": _range(bar, key),
-                     "other": second, "other_range": _range(second, key) if second else None,
-                     "sketch": plots.interval(bar, second) if percent else None})
+        rows.append(
+            {
+                "key": key,
+                "name": name,
+                "percent": percent,
+                "good": good,
+                "bar": bar,
+                "note": note,
+                "range": span(bar, key) if bar else None,
+                "other": second,
+                "other_range": span(second, key) if second else None,
+                "sketch": plots.interval(bar, second) if percent and bar else None,
+            }
+        )
     if not rows:
         return None
     paired = facts.get("paired") or {}
-    difference = _bar(paired.get("difference"))
-    return {"rows": rows, "baseline": baseline.get("name") if other else None, "paired": paired,
-            "difference": points(difference, str(paired.get("metric"))) if difference else None}
+    difference = as_bar(paired.get("difference"))
+    sketched = any(row["sketch"] for row in rows)
+    return {
+        "rows": rows,
+        "sketched": sketched,
+        "baseline": baseline.get("name") if other else None,
+        "paired": paired,
+        "difference": points(difference, str(paired.get("metric"))) if difference else None,
+    }
 
 
 def _gain(gain: Any) -> dict[str, Any] | None:
@@ -288,13 +240,22 @@ def _gain(gain: Any) -> dict[str, Any] | None:
         return None
     key = str(gain.get("metric", "accuracy"))
     name, percent, _ = MEASURES.get(key, (words(key), False, ""))
-    rows, groups, names = [], [], {}
+    rows, groups = [], []
+    names: dict[str, str] = {}
     for row in gain["rows"]:
-        bars = {k: b for k, b in ((k, _bar(v)) for k, v in (row.get("arms") or {}).items()) if b}
+        bars = {k: b for k, b in ((k, as_bar(v)) for k, v in (row.get("arms") or {}).items()) if b}
         names |= {k: ARMS.get(k, words(k)) for k in bars}
         label = number(row.get("labels"))
-        rows.append({"labels": label, "seeds": row.get("seeds"), "arms": bars, "gain": _bar(row.get("gain")),
-                     "verdict": row.get("verdict"), "ranges": {k: _range(b, key) for k, b in bars.items()}})
+        rows.append(
+            {
+                "labels": label,
+                "seeds": row.get("seeds"),
+                "arms": bars,
+                "gain": as_bar(row.get("gain")),
+                "verdict": row.get("verdict"),
+                "ranges": {k: span(b, key) for k, b in bars.items()},
+            }
+        )
         factor = 100 if percent else 1
         scaled = {k: Bar(*(None if v is None else factor * v for v in b)) for k, b in bars.items()}  # type: ignore[arg-type]
         if scaled:
@@ -349,6 +310,11 @@ def _error(error: dict[str, Any]) -> dict[str, Any]:
         text = " ".join(str(text).split())
         return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
 
-    return {"text": cut(error.get("text", "")), "pair": cut(error["pair"]) if error.get("pair") else None,
-            "gold": number(error.get("gold")), "predicted": number(error.get("predicted")),
-            "confidence": error.get("confidence"), "place": error.get("place")}
+    return {
+        "text": cut(error.get("text", "")),
+        "pair": cut(error["pair"]) if error.get("pair") else None,
+        "gold": number(error.get("gold")),
+        "predicted": number(error.get("predicted")),
+        "confidence": error.get("confidence"),
+        "place": error.get("place"),
+    }

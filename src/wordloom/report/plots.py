@@ -116,7 +116,9 @@ def curve(lines: Sequence[Line], level: tuple[str, float] | None, x_name: str, y
     return _svg(parts, height, title)
 
 
-def _apart(names: list[tuple[float, str, str]], top: float, bottom: float, gap: float = 15) -> list[tuple[float, str, str]]:
+def _apart(
+    names: list[tuple[float, str, str]], top: float, bottom: float, gap: float = 15
+) -> list[tuple[float, str, str]]:
     """Labels moved down, then up, until no two are nearer than ``gap``."""
     placed: list[tuple[float, str, str]] = []
     for at, name, classes in sorted(names):
@@ -210,7 +212,7 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[float]], title: s
             if count:
                 strong = " strong" if shade > 0.55 else ""
                 parts.append(_text(x + cell / 2, y + cell / 2 + 4, f"{count:g}", f"count{strong}"))
-    return _svg(parts, height, title, width, "wide" if n > 8 else "")
+    return _svg(parts, height, title, width, "" if n > 8 else "square")
 
 
 def reliability(bins: Sequence[dict[str, float]], name: str, classes: str) -> Markup:
@@ -249,6 +251,8 @@ def shares(counts: Sequence[tuple[str, float]], title: str) -> Markup:
         at = i * row
         label = name if len(name) <= 20 else name[:19] + "…"
         parts.append(_text(left - 8, at + 15, label, "tick", "end"))
-        parts.append(f'<rect class="bar s1" x="{left}" y="{at + 4}" width="{x(count) - left:.1f}" height="{row - 8}" rx="2"/>')
+        parts.append(
+            f'<rect class="bar s1" x="{left}" y="{at + 4}" width="{x(count) - left:.1f}" height="{row - 8}" rx="2"/>'
+        )
         parts.append(_text(x(count) + 7, at + 15, f"{count:,g}", "tick", "start"))
     return _svg(parts, row * len(counts) + 4, title)

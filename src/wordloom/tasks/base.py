@@ -6,7 +6,7 @@ the model comes in. The prediction half is stated where it is used, ``infer.pred
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -25,8 +25,8 @@ class Task(Job, Protocol):
     def heads(self, arch: Architecture) -> dict[str, nn.Module]:
         """Fresh heads by name."""
 
-    def calibrate(self, model: nn.Module) -> Self:
-        """A copy that turns logits into honest probabilities, fitted on the validation part."""
+    def calibrate(self, model: nn.Module) -> float:
+        """Fit on the validation part what turns logits into honest probabilities; the temperature."""
 
     def settings(self) -> dict[str, Any]:
         """JSON from which, beside a tokenizer, the task is built again."""

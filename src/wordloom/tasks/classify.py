@@ -7,7 +7,6 @@ training as in prediction, so the loss is that of the answer the user will get.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -162,14 +161,13 @@ class Classify:
         values = point_scores(self._gold(targets), self.probabilities(logits), self.kind)
         return {"loss": float(self._losses(logits.double(), targets).mean()), **values}
 
-    def calibrate(self, model: nn.Module) -> Classify:
-        """A copy of this task with the temperature that the validation part asks for (1 for regression)."""
+    def calibrate(self, model: nn.Module) -> float:
+        """Set, and return, the temperature that the validation part asks for (1 for regression)."""
         if self._valid is None:
             raise ValueError("this task was built without a validation part")
         windows, targets = self._valid
-        scaled = copy(self)
-        scaled.temperature = fit_temperature(self.window_logits(model, windows), targets, self.kind)
-        return scaled
+        self.temperature = fit_temperature(self.window_logits(model, windows), targets, self.kind)
+        return self.temperature
 
     # ----------------------------------------------------------------------------------------- prediction
 

@@ -15,7 +15,25 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-_TITLES = ("Mr", "Mrs", "Ms", "Dr", "St", "Prof", "Rev", "Capt", "Col", "Gen", "Lt", "Sgt", "Hon", "vs", "cf", "No", "Fig")
+_TITLES = (
+    "Mr",
+    "Mrs",
+    "Ms",
+    "Dr",
+    "St",
+    "Prof",
+    "Rev",
+    "Capt",
+    "Col",
+    "Gen",
+    "Lt",
+    "Sgt",
+    "Hon",
+    "vs",
+    "cf",
+    "No",
+    "Fig",
+)
 _NOT_AFTER = "".join(rf"(?<!\b{title}\.)" for title in _TITLES) + r"(?<!\b[A-Z]\.)"
 # The first item is one character set: `re` then skips to the candidates, 25 times faster than with look-behinds first.
 _END = re.compile(

@@ -50,9 +50,7 @@ class Tokenizer:
     "byte-bpe", "unigram"); notes (what training had to say: sample size, a vocabulary that stayed smaller).
     """
 
-    def __init__(
-        self, backend: tokenizers.Tokenizer, roles: dict[str, str] | None = None, notes: tuple[str, ...] = ()
-    ):
+    def __init__(self, backend: tokenizers.Tokenizer, roles: dict[str, str] | None = None, notes: tuple[str, ...] = ()):
         backend.no_truncation()
         backend.no_padding()
         self.backend, self.notes = backend, notes
@@ -62,7 +60,7 @@ class Tokenizer:
         self.roles = _find_roles(backend, roles or {})
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            backend.token_to_id(self.roles[role]) for role in _ROLES
+            _id(backend, self.roles[role]) for role in _ROLES
         )
         added = {t["id"] for t in self.description["added_tokens"] if t["special"]}
         self.special_ids = sorted(added | {self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id})
@@ -130,8 +128,10 @@ class Tokenizer:
             settings["tokenize_chinese_chars"] = normaliser["handle_chinese_chars"]
             settings["strip_accents"] = normaliser["strip_accents"]
         if self.kind == "wordpiece":
-            words = sorted(self.backend.get_vocab(), key=self.backend.token_to_id)
-            (folder / "vocab.txt").write_text("".join(w + "\n" for w in words), encoding="utf-8", newline="\n")
+            words = sorted((number, token) for token, number in self.backend.get_vocab().items())
+            (folder / "vocab.txt").write_text(
+                "".join(token + "\n" for _, token in words), encoding="utf-8", newline="\n"
+            )
         _write_json(folder / "tokenizer_config.json", settings)
         _write_json(folder / "special_tokens_map.json", self.roles)
         return folder
@@ -188,7 +188,8 @@ def replace_surrogates(text: str) -> str:
 
 def _chinese_starts(text: str, starts: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Word starts where the token before or the token itself is Chinese: the segmenter decides."""
-    is_han, continues = chinese.is_chinese(text), chinese.continues_word(text)
+    # one more place, for tokens of no width at the end
+    is_han, continues = np.append(chinese.is_chinese(text), False), np.append(chinese.continues_word(text), False)
     first, last = offsets[:, 0], np.maximum(offsets[:, 1] - 1, offsets[:, 0])
     # SentencePiece-style marks may put a blank before the character into the token
     first = np.where((offsets[:, 1] > first + 1) & ~is_han[first] & (_spaces(text)[first]), first + 1, first)
@@ -199,7 +200,7 @@ def _chinese_starts(text: str, starts: NDArray[np.bool_], offsets: NDArray[np.in
 
 
 def _spaces(text: str) -> NDArray[np.bool_]:
-    return np.fromiter((c.isspace() for c in text), np.bool_, len(text))
+    return np.fromiter((c.isspace() for c in text + "x"), np.bool_, len(text) + 1)
 
 
 def _word_tables(tokenizer: Tokenizer) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
@@ -208,10 +209,10 @@ def _word_tables(tokenizer: Tokenizer) -> tuple[NDArray[np.bool_] | None, NDArra
     WordPiece says it by the ## prefix. Unigram pieces follow white space only, so that punctuation, which
     BERT's splitting makes a word of its own, is separated here by its characters.
     """
-    tokens = [tokenizer.backend.id_to_token(i) for i in range(tokenizer.vocab_size)]
+    tokens = [tokenizer.backend.id_to_token(i) or "" for i in range(tokenizer.vocab_size)]
     if tokenizer.kind == "wordpiece":
         prefix = tokenizer.description["model"]["continuing_subword_prefix"]
-        return np.array([not (t or "").startswith(prefix) for t in tokens]), None
+        return np.array([not t.startswith(prefix) for t in tokens]), None
     if tokenizer.kind == "unigram":
         special = set(tokenizer.special_ids)
         starts = [i in special or t.startswith("▁") or training.is_mark(t[:1]) for i, t in enumerate(tokens)]
@@ -258,6 +259,12 @@ def _find_roles(backend: tokenizers.Tokenizer, given: dict[str, str]) -> dict[st
             )
         roles[role] = known[0]
     return roles
+
+
+def _id(backend: tokenizers.Tokenizer, token: str) -> int:
+    number = backend.token_to_id(token)
+    assert number is not None  # _find_roles has looked it up
+    return number
 
 
 def _from_vocabulary(path: Path, settings: dict[str, Any], roles: dict[str, str]) -> tokenizers.Tokenizer:
