@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from wordloom.text.sentences import sentence_starts
@@ -21,4 +23,4 @@ from wordloom.text.sentences import sentence_starts
 def test_sentences_by_hand(text: str, sentences: list[str]) -> None:
     edges = [0, *sentence_starts(text).tolist()]
     edges = edges if edges[-1] == len(text) else [*edges, len(text)]
-    assert [text[a:b] for a, b in zip(edges, edges[1:], strict=False)] == sentences
+    assert [text[a:b] for a, b in pairwise(edges)] == sentences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def spans(tokenizer: Tokenizer, text: str) -> list[str]:
     e = tokenizer.encode([text])[0]
     edges = [*np.flatnonzero(e.word_starts), len(e.ids)]
     assert edges[0] == 0
-    return [text[e.offsets[a, 0] : e.offsets[b - 1, 1]] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[e.offsets[a, 0] : e.offsets[b - 1, 1]] for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])

@@ -1,4 +1,4 @@
-"""The same fine-tuning from pre-trained and from random weights, over label counts and seeds: what pre-training gains."""
+"""What pre-training gains: the same fine-tuning from pre-trained and from random weights, over labels and seeds."""
 
 from __future__ import annotations
 
@@ -164,7 +164,8 @@ def _sentence(row: Row) -> str:
         gain = row.gain("pretrained", "tfidf")
         return f"{row.labels} labels, against {BASELINE}: {gain.verdict}"
     gain = row.gain("pretrained", "random")
-    return f"{row.labels} labels: pre-training gains {100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over random weights ({gain.verdict})"
+    size = f"{100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return f"{row.labels} labels: pre-training gains {size} over random weights ({gain.verdict})"
 
 
 def _score(gain: Paired) -> dict[str, float]:

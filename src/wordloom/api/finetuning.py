@@ -16,7 +16,7 @@ from wordloom.api.pretraining import say
 from wordloom.api.results import Result, score_json, scores_json, table
 from wordloom.api.settings import recipe_from
 from wordloom.api.start import Start, open_start
-from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, TokenizerConfig, TrainConfig
+from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.examples import Examples
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
@@ -29,7 +29,7 @@ from wordloom.tasks.classify import Classify, ClassifyStream
 from wordloom.train import machine, parallel
 from wordloom.train.loop import fit
 
-TABLES = {
+TABLES: dict[str, type[Strict]] = {
     "train": TrainConfig,
     "task": ClassifyConfig,
     "data": DataConfig,
@@ -107,7 +107,8 @@ def finetune_parts(
     config, task_config = recipe.train, recipe.task or ClassifyConfig()
     world = parallel.start()
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
-    again = f"wordloom finetune {start.name} {recipe.data and recipe.data.train} --recipe {Path(out)}/recipe.toml --out {out} --resume"
+    source = recipe.data.train if recipe.data is not None else "DATA"
+    again = f"wordloom finetune {start.name} {source} --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
 
     def make() -> Run:
         return Run.open(out) if resume else Run.create(out, values, "finetune", overwrite)
@@ -152,9 +153,7 @@ def finetune_parts(
 def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe, *, baseline: bool) -> Result:
     """Calibrate, score beside the baseline, save the bundle, write the report."""
     task.calibrate(model)
-    predictor = Predictor(
-        model, start_tokenizer(task), task, {"clean_html": bool(recipe.data and recipe.data.clean_html)}
-    )
+    predictor = Predictor(model, task.tokenizer, task, {"clean_html": bool(recipe.data and recipe.data.clean_html)})
     part = parts.test or parts.valid
     logits = task.logits(model, part.texts, part.pairs)
     probabilities = task.probabilities(logits)
@@ -178,10 +177,6 @@ def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe,
     predictor.save(run.bundle, overwrite=True)
     run.finish()
     return Result(run.path, "finetune", values, notes, render(run.path), predictor)
-
-
-def start_tokenizer(task: Classify) -> Any:
-    return task.tokenizer
 
 
 def _headline(task: Classify, scores: dict[str, Score], parts: Parts) -> str:

@@ -21,7 +21,7 @@ from wordloom.tasks.classify import Classify
 
 
 def load(path: str | Path) -> Predictor:
-    """The predictor of a run (RUN/bundle) or of a bundle: ``.predict``, ``.predict_proba``, ``.evaluate``, ``.save``."""
+    """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_proba, evaluate, save."""
     return Predictor.load(bundle_folder(path), Classify.restore)
 
 
@@ -90,6 +90,7 @@ def evaluate(
     scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
     test = None
     if len(predictors) == 2:
+        assert isinstance(first.task, Classify)  # the only task there is
         gold = first.task.space.targets(examples.labels, examples.places)
         test = paired(gold, probabilities[0], probabilities[1], first.task.kind, names=(names[0], names[1]))
     return Evaluation(scores, len(examples), examples.columns, test)

@@ -15,7 +15,7 @@ import torch
 from wordloom import presets
 from wordloom.api.results import Result, score_json
 from wordloom.api.settings import recipe_from, required
-from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, TokenizerConfig, TrainConfig
+from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore, build_stores
@@ -34,7 +34,7 @@ from wordloom.train import machine, parallel
 from wordloom.train.loop import Outcome, fit
 from wordloom.train.stream import CorruptedStream
 
-TABLES = {
+TABLES: dict[str, type[Strict]] = {
     "train": TrainConfig,
     "objective": MaskedConfig,
     "model": ModelConfig,

@@ -26,6 +26,7 @@ from wordloom.config import (
     MaskedConfig,
     ModelConfig,
     Recipe,
+    Strict,
     TokenizerConfig,
     TrainConfig,
     read_recipe,
@@ -35,7 +36,7 @@ from wordloom.report import render
 from wordloom.run import Run, read_manifest
 from wordloom.train import machine
 
-TABLES = {
+TABLES: dict[str, type[Strict]] = {
     "train": TrainConfig,
     "objective": MaskedConfig,
     "task": ClassifyConfig,

@@ -6,23 +6,14 @@ import json
 import random
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from wordloom.data.columns import Columns, guess_columns
 from wordloom.data.readers import known_format, raw_lines, reject_binary, replace_surrogates, strict_decode, strip_html
-from wordloom.data.tables import (
-    LABEL_NAMES,
-    PAIR_NAMES,
-    TEXT_NAMES,
-    Table,
-    is_number,
-    longest_text,
-    mean_length,
-    open_table,
-    table_rows,
-)
+from wordloom.data.tables import Table, is_number, open_table, table_rows
 from wordloom.errors import DataError
 
 Kind = Literal["single", "multi", "regression"]
@@ -44,7 +35,7 @@ def words(text: str) -> list[str]:
 
 # \w has no combining marks: without them Yoruba words that differ in tone, or Hindi ones in a vowel, would be the same.
 _MARKS = "".join(chr(c) for c in range(0x300, 0x1E95B) if unicodedata.category(chr(c)).startswith("M"))
-_WORD = re.compile(f"(?:[^\\W_]|[{_MARKS}])+")
+_WORD = re.compile(f"[^\\W_]+(?:[{_MARKS}]+[^\\W_]*)*")
 
 
 @dataclass(frozen=True)
@@ -94,6 +85,10 @@ class Examples:
         """Equal for records with the same text or texts (see ``text_key``)."""
         first = text_key(self.texts[index])
         return first if self.pairs is None else f"{first}\t{text_key(self.pairs[index])}"
+
+    def both(self, index: int) -> str:
+        """The text, or the two texts on two lines."""
+        return self.texts[index] if self.pairs is None else f"{self.texts[index]}\n{self.pairs[index]}"
 
     def require_trainable(self) -> None:
         """Raise DataError where there is nothing to learn: no labels, or only one label."""
@@ -189,16 +184,6 @@ def _shares(sizes: dict[str, int], n: int) -> dict[str, int]:
 
 
 # ---- reading
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns hold what (indices), and in words how that was decided."""
-
-    text: int
-    label: int | None
-    pair: int | None
-    note: str
 
 
 def read_examples(
@@ -360,79 +345,3 @@ def _name(value: Any, place: str) -> str:
         what = f"label {value!r} is not a name"
         raise DataError(what, where=place, cure="write a word or number, or name the label column (label=...)")
     return name
-
-
-# ---- guesses
-
-
-def guess_columns(
-    table: Table, text: str | None, label: str | None, pair: str | None, require_label: bool = True
-) -> Columns:
-    """Columns asked for, the others guessed: label and text by name, else by content."""
-    said = []
-    label_at = table.column(label) if label is not None else None
-    text_at = table.column(text) if text is not None else None
-    if label is None:
-        label_at, why = _guess_label(table, text_at, require_label)
-        if label_at is not None:
-            said.append(f"label from column {table.names[label_at]!r} ({why})")
-        elif require_label:
-            cure = f"name the label column (label=...): {', '.join(table.names)}"
-            raise DataError("no column looks like a label", where=table.path, cure=cure)
-        else:
-            said.append("no label column")
-    if text is None:
-        text_at, why = _guess_text(table, label_at)
-        if text_at is None:
-            cure = f"name the text column (text=...): {', '.join(table.names)}"
-            raise DataError("no column looks like text", where=table.path, cure=cure)
-        said.append(f"text from column {table.names[text_at]!r} ({why})")
-    assert text_at is not None
-    pair_at = table.column(pair) if pair is not None else None
-    if pair is None and text is None:
-        partner = PAIR_NAMES.get(table.names[text_at].lower())
-        named = [i for i, name in enumerate(table.names) if name.lower() == partner]
-        if named and named[0] != label_at:
-            pair_at = named[0]
-            said.append(f"second text from column {table.names[pair_at]!r} (guessed by name)")
-    used = [c for c in (text_at, label_at, pair_at) if c is not None]
-    if len(set(used)) < len(used):
-        what = "the same column is asked for twice (text, pair, label)"
-        raise DataError(what, where=table.path, cure=f"choose different ones of: {', '.join(table.names)}")
-    note = "; ".join(said) + "; override with text=..., label=..." if said else "columns as asked"
-    return Columns(text_at, label_at, pair_at, note)
-
-
-def _guess_text(table: Table, label: int | None) -> tuple[int | None, str]:
-    for name in TEXT_NAMES:
-        for i, own in enumerate(table.names):
-            if own.lower() == name and i != label and mean_length(table, i) > 0:
-                return i, "guessed by name"
-    others = [i for i in range(len(table.names)) if i != label and mean_length(table, i) > 0]
-    best = max(others, key=lambda i: mean_length(table, i), default=None)
-    return best, "guessed: longest mean text"
-
-
-def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[int | None, str]:
-    for name in LABEL_NAMES:
-        for i, own in enumerate(table.names):
-            if own.lower() == name and i != text:
-                return i, "guessed by name"
-    free = [i for i in range(len(table.names)) if i not in (text, longest_text(table))]
-    kinds = {i: _distinct(table, i) for i in free}
-    # A column of prediction input is taken as a label only where its values repeat a lot (ids and dates do not).
-    most = len(table.sample) * (0.5 if require_label else 0.1)
-    few = {i: count for i, count in kinds.items() if 2 <= count <= max(2 if require_label else 0, most)}
-    best = min(few, key=lambda i: (few[i], i), default=None)
-    count = 0 if best is None else few[best]
-    return best, f"guessed: {count} distinct values in {len(table.sample)} rows"
-
-
-def _distinct(table: Table, column: int) -> int:
-    """Distinct short cells of a column; 0 where it cannot hold labels."""
-    counts: Counter[str] = Counter()
-    for row in table.sample:
-        if not isinstance(row[column], str | int | bool) or len(str(row[column])) > 60:
-            return 0
-        counts[str(row[column])] += 1
-    return len(counts)

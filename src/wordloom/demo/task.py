@@ -14,7 +14,7 @@ from typing import Any
 from wordloom.demo.documentation import Doc
 from wordloom.errors import DataError
 
-MIN_WORDS = 15  # of a labelled example
+MIN_WORDS, MAX_WORDS = 15, 150  # of a labelled example: enough to tell, and one window of the model
 PER_MODULE = 20  # labelled examples of one module, so that no large file is a class by itself
 
 
@@ -40,7 +40,8 @@ def write_demo(
     """Write corpus.txt.gz (a document a line, unlabelled), train.jsonl, train-N.jsonl for the smaller N of
     ``labels``, and test.jsonl.
 
-    docs: of ``collect_documentation``. labels: training examples; each set is stratified and part of the larger ones. test: test examples.
+    docs: of ``collect_documentation``. test: number of test examples.
+    labels: numbers of training examples; each set is stratified and part of the larger ones.
     classes: least and most packages; the most that fill their share are taken, largest first.
     Raises DataError when fewer than ``classes[0]`` packages have enough documentation.
     """
@@ -78,10 +79,10 @@ def write_demo(
 
 
 def _by_module(docs: Sequence[Doc]) -> dict[str, dict[str, list[Doc]]]:
-    """package -> module -> documents long enough to be labelled."""
+    """package -> module -> documents of a length to be labelled."""
     grouped: dict[str, dict[str, list[Doc]]] = defaultdict(lambda: defaultdict(list))
     for doc in docs:
-        if doc.text.count(" ") + 1 >= MIN_WORDS:
+        if MIN_WORDS <= doc.text.count(" ") + 1 <= MAX_WORDS:
             grouped[doc.package][doc.module].append(doc)
     return grouped
 

@@ -46,7 +46,7 @@ class Pretraining:
     def totals(self, model: nn.Module) -> tuple[dict[str, Mean], dict[str, float]]:
         return _totals(self.objective, model, self.held_out)
 
-    def by_batch(self, model: nn.Module, term: str) -> tuple[list[float], list[int]]:
+    def by_batch(self, model: nn.Module, term: str) -> tuple[list[float], list[float]]:
         """(sums, counts) of one term, an entry per held-out batch: what a bootstrap over batches needs."""
         singles = [_totals(self.objective, model, [batch])[0][term] for batch in self.held_out]
         return [m.sum for m in singles], [m.count for m in singles]

@@ -281,17 +281,13 @@ def _from_vocabulary(path: Path, settings: dict[str, Any], roles: dict[str, str]
     missing = [token for token in special if token not in vocabulary]
     if missing:
         raise TokenizerError(f"no line {missing[0]!r}", where=path, cure="give the vocab.txt of a BERT tokenizer")
-    lowercase = settings.get("do_lower_case")
-    if lowercase is None:  # BERT's default; a cased vocabulary without settings shows itself by its capitals
-        lowercase = not any(token.isalpha() and token != token.lower() for token in vocabulary)
-    backend = training.wordpiece_backend(
+    return training.wordpiece_backend(
         vocabulary,
-        lowercase=bool(lowercase),
+        lowercase=bool(settings.get("do_lower_case", True)),
         strip_accents=settings.get("strip_accents"),
         chinese_characters=bool(settings.get("tokenize_chinese_chars", True)),
         special=special,
     )
-    return backend
 
 
 def _content(token: str | dict[str, Any]) -> str:

@@ -1,0 +1,89 @@
+"""Which column of a labelled table is the text, which the label: asked for, or guessed and said so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordloom.data.tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, longest_text, mean_length
+from wordloom.errors import DataError
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what (indices), and in words how that was decided."""
+
+    text: int
+    label: int | None
+    pair: int | None
+    note: str
+
+
+def guess_columns(
+    table: Table, text: str | None, label: str | None, pair: str | None, require_label: bool = True
+) -> Columns:
+    """Columns asked for, the others guessed: label and text by name, else by content."""
+    said = []
+    label_at = table.column(label) if label is not None else None
+    text_at = table.column(text) if text is not None else None
+    if label is None:
+        label_at, why = _guess_label(table, text_at, require_label)
+        if label_at is not None:
+            said.append(f"label from column {table.names[label_at]!r} ({why})")
+        elif require_label:
+            cure = f"name the label column (label=...): {', '.join(table.names)}"
+            raise DataError("no column looks like a label", where=table.path, cure=cure)
+        else:
+            said.append("no label column")
+    if text is None:
+        text_at, why = _guess_text(table, label_at)
+        if text_at is None:
+            cure = f"name the text column (text=...): {', '.join(table.names)}"
+            raise DataError("no column looks like text", where=table.path, cure=cure)
+        said.append(f"text from column {table.names[text_at]!r} ({why})")
+    assert text_at is not None
+    pair_at = table.column(pair) if pair is not None else None
+    if pair is None and text is None:
+        partner = PAIR_NAMES.get(table.names[text_at].lower())
+        named = [i for i, name in enumerate(table.names) if name.lower() == partner]
+        if named and named[0] != label_at:
+            pair_at = named[0]
+            said.append(f"second text from column {table.names[pair_at]!r} (guessed by name)")
+    used = [c for c in (text_at, label_at, pair_at) if c is not None]
+    if len(set(used)) < len(used):
+        what = "the same column is asked for twice (text, pair, label)"
+        raise DataError(what, where=table.path, cure=f"choose different ones of: {', '.join(table.names)}")
+    note = "; ".join(said) + "; override with text=..., label=..." if said else "columns as asked"
+    return Columns(text_at, label_at, pair_at, note)
+
+
+def _guess_text(table: Table, label: int | None) -> tuple[int | None, str]:
+    for name in TEXT_NAMES:
+        for i, own in enumerate(table.names):
+            if own.lower() == name and i != label and mean_length(table, i) > 0:
+                return i, "guessed by name"
+    others = [i for i in range(len(table.names)) if i != label and mean_length(table, i) > 0]
+    best = max(others, key=lambda i: mean_length(table, i), default=None)
+    return best, "guessed: longest mean text"
+
+
+def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[int | None, str]:
+    for name in LABEL_NAMES:
+        for i, own in enumerate(table.names):
+            if own.lower() == name and i != text:
+                return i, "guessed by name"
+    free = [i for i in range(len(table.names)) if i not in (text, longest_text(table))]
+    kinds = {i: _distinct(table, i) for i in free}
+    # A column of prediction input is taken as a label only where its values repeat a lot (ids and dates do not).
+    most = len(table.sample) * (0.5 if require_label else 0.1)
+    few = {i: count for i, count in kinds.items() if 2 <= count <= max(2 if require_label else 0, most)}
+    best = min(few, key=lambda i: (few[i], i), default=None)
+    count = 0 if best is None else few[best]
+    return best, f"guessed: {count} distinct values in {len(table.sample)} rows"
+
+
+def _distinct(table: Table, column: int) -> int:
+    """Distinct short cells of a column; 0 where it cannot hold labels."""
+    cells = [row[column] for row in table.sample]
+    if any(not isinstance(cell, str | int) or len(str(cell)) > 60 for cell in cells):
+        return 0
+    return len({str(cell) for cell in cells})
