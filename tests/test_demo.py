@@ -19,7 +19,9 @@ from wordloom.demo.masking import Masker, prose
 from wordloom.errors import DataError
 
 PACKAGES = ("alphanum", "betagraph", "gammaplot", "deltatab", "epsilonml")
-FEW_WORDS = "array node colour column tree value index weight edge figure table sample the of and for with each over from"
+FEW_WORDS = (
+    "array node colour column tree value index weight edge figure table sample the of and for with each over from"
+)
 
 
 def sentence(rng: random.Random, words: int = 24) -> str:
@@ -37,7 +39,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for m in range(12):
             functions = [f'def f{k}(x):\n    """{sentence(rng)}"""\n' for k in range(4)]
             shared = f'def same(x):\n    """{copied}"""\n'
-            own = f'class Thing:\n    """{package} makes {package}.core.Thing for {sentence(rng)}"""\n'
+            own = (
+                f'class Thing:\n    """{package} makes {package}.core.Thing for {sentence(rng)} See fourth-suite."""\n'
+            )
             stop = "raise SystemExit('documentation is never imported')\n"
             (root / package / f"m{m}.py").write_text(stop + "\n".join([*functions, own, shared]), encoding="utf-8")
     alpha = root / "alphanum"
@@ -50,9 +54,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("tests", "_vendor"):
         (alpha / folder).mkdir()
         (alpha / folder / "other.py").write_text(f'"""{sentence(rng)} vendored"""\n', encoding="utf-8")
-    info = root / "deltatab_tools-1.0.dist-info"
+    info = root / "fourth_suite-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deltatab-tools\nVersion: 1.0\n", encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fourth-suite\nVersion: 1.0\n", encoding="utf-8")
     return root
 
 
@@ -123,7 +127,7 @@ def test_prose_leaves_out_code_maths_and_directives() -> None:
         | - | - |
         The end.
         """
-    assert prose(text) == "First line goes on. Parameters x : int The value. its body yes. The end."
+    assert prose(text) == "First line goes on. Parameters x : int The value. its body yes. For example: The end."
 
 
 def test_counts_every_file_and_docstring(found: Documentation) -> None:
@@ -139,7 +143,7 @@ def test_counts_every_file_and_docstring(found: Documentation) -> None:
 def test_the_label_is_not_in_the_text(found: Documentation) -> None:
     assert {d.package for d in found.docs} == set(PACKAGES)
     said = " ".join(d.text.lower() for d in found.docs)
-    assert not [p for p in (*PACKAGES, "deltatab-tools", "thing") if p in said]
+    assert not [p for p in (*PACKAGES, "fourth-suite", "thing") if p in said]
     assert "name makes name for" in said
 
 
@@ -208,14 +212,16 @@ def test_sets_are_stratified_and_nested(found: Documentation, tmp_path: Path) ->
 
 
 def test_same_seed_same_bytes_other_seed_other_split(found: Documentation, tmp_path: Path) -> None:
-    a, b, c = (write_demo(tmp_path / name, found.docs, seed, **SMALL) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    a, _, c = (write_demo(tmp_path / name, found.docs, seed, **SMALL) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     names = ("corpus.txt.gz", "train.jsonl", "train-10.jsonl", "test.jsonl")
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     assert {r["name"] for r in rows(a.test)} != {r["name"] for r in rows(c.test)}
 
 
 def test_too_little_documentation_is_one_clear_sentence(found: Documentation, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"at least 4 packages with 1425 usable docstrings each; the largest are: \w+ \d+"):
+    with pytest.raises(
+        DataError, match=r"at least 4 packages with 1425 usable docstrings each; the largest are: \w+ \d+"
+    ):
         write_demo(tmp_path, found.docs)
     with pytest.raises(DataError, match="no documentation found"):
         collect_documentation(1, [(tmp_path, None)])

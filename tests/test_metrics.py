@@ -76,19 +76,19 @@ def test_weights_mean_repetition(classes: int) -> None:
 
 
 def test_recall_at_low_false_positive_rate_by_hand() -> None:
-    """1,000 negatives allow 5 false positives; positives above the sixth best negative count."""
+    """1,000 negatives allow 5 false positives; a positive counts that at most 5 negatives stand above."""
     negatives = np.linspace(0, 0.9, 1000)
-    positives = np.array([0.99, 0.95, 0.8975, 0.8965, 0.2])  # above 0, 0, 3, 4 and hundreds of negatives
+    positives = np.array([0.99, 0.8975, 0.8958, 0.8954, 0.2])  # above: 0, 3, 5, 6 and hundreds of negatives
     p = np.concatenate([negatives, positives])
     y = np.array([0] * 1000 + [1] * 5)
-    assert point_scores(y, np.stack([1 - p, p], 1))["recall_at_fpr_0.5"] == 0.8
+    assert point_scores(y, np.stack([1 - p, p], 1))["recall_at_fpr_0.5"] == 0.6
 
 
 def test_calibration_error_by_hand() -> None:
-    """Bins are (low, high] of 1/15: 0.6 x 4 (three right) and 0.95 x 2 (one right)."""
-    confidence = np.array([0.6, 0.6, 0.6, 0.6, 0.95, 0.95])
+    """Bins are (low, high] of 1/15: 0.6 x 4 (three right), then 0.61 and 0.66 together (one right)."""
+    confidence = np.array([0.6, 0.6, 0.6, 0.6, 0.61, 0.66])
     y = np.array([0, 0, 0, 1, 0, 1])
-    expected = (4 * abs(0.75 - 0.6) + 2 * abs(0.5 - 0.95)) / 6
+    expected = (4 * abs(0.75 - 0.6) + 2 * abs(0.5 - 0.635)) / 6
     np.testing.assert_allclose(point_scores(y, np.stack([confidence, 1 - confidence], 1))["ece"], expected, **CLOSE)
 
 
@@ -134,6 +134,9 @@ def test_absent_class_is_said_and_not_averaged() -> None:
     mean = np.mean([sk.roc_auc_score(y == c, p[:, c]) for c in (0, 1, 3)])
     np.testing.assert_allclose(scores["auroc"].value, mean, **CLOSE)
     assert scores["auroc"].note.startswith("undefined for c:")
+    p[:, 2] = 0  # a class in neither gold nor predictions has no F1, as in scikit-learn
+    macro = sk.f1_score(y, p.argmax(1), average="macro")
+    np.testing.assert_allclose(point_scores(y, p)["macro_f1"], macro, **CLOSE)
     only = classification_scores([1, 1, 1], [[0.2, 0.8], [0.4, 0.6], [0.9, 0.1]], resamples=50)
     assert math.isnan(only["auroc"].value)
     assert math.isnan(only["auroc"].low)

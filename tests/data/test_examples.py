@@ -79,10 +79,18 @@ def write(path: Path, text: str) -> str:
     ("name", "text", "want"),
     [
         ("a.csv", "Review,Sentiment\nso good,pos\nso bad,neg\n", ["so good", "so bad"]),
-        ("b.csv", "id,words used,grp\n1,so good it is,x\n2,so bad it is,y\n3,fine thing it is,x\n4,bad it is,y\n", None),
+        (
+            "b.csv",
+            "id,words used,grp\n1,so good it is,x\n2,so bad it is,y\n3,fine thing it is,x\n4,bad it is,y\n",
+            None,
+        ),
         ("c.tsv", "pos\tso good\nneg\tso bad\npos\tgreat\nneg\tpoor\n", ["so good", "so bad", "great", "poor"]),
         ("d.csv", "text;label\nso good, really;1\nso bad;0\n", ["so good, really", "so bad"]),
-        ("e.jsonl", '{"label": true, "text": "so good"}\n\n{"label": false, "text": "so bad"}\n', ["so good", "so bad"]),
+        (
+            "e.jsonl",
+            '{"label": true, "text": "so good"}\n\n{"label": false, "text": "so bad"}\n',
+            ["so good", "so bad"],
+        ),
         ("f.txt", "__label__pos so good\nso bad __label__neg\n", ["so good", "so bad"]),
     ],
 )
@@ -100,7 +108,11 @@ def test_named_columns_pairs_and_parquet(tmp_path: Path) -> None:
     assert (examples.texts, examples.pairs, examples.labels) == (["a b", "c d"], ["e", "f"], ["1", "0"])
     assert examples.places == [f"{tmp_path}/a.parquet:1", f"{tmp_path}/a.parquet:2"]
     other = read_examples(str(tmp_path / "a.parquet"), text="note", label="sentence2")
-    assert other.pairs is None and other.labels == ["e", "f"] and other.columns.endswith("(guessed: override with kind=...)")
+    assert (
+        other.pairs is None
+        and other.labels == ["e", "f"]
+        and other.columns.endswith("(guessed: override with kind=...)")
+    )
 
 
 def test_kinds(tmp_path: Path) -> None:
@@ -108,7 +120,9 @@ def test_kinds(tmp_path: Path) -> None:
     assert read_examples(write(tmp_path / "r.jsonl", scale)).kind == "regression"
     stars = "".join(f'{{"text": "t{i}", "label": {i % 5}.0}}\n' for i in range(40))
     assert read_examples(write(tmp_path / "s.jsonl", stars)).kind == "single"
-    assert read_examples(write(tmp_path / "s.jsonl", stars), kind="regression").labels == [float(i % 5) for i in range(40)]
+    assert read_examples(write(tmp_path / "s.jsonl", stars), kind="regression").labels == [
+        float(i % 5) for i in range(40)
+    ]
     multi = read_examples(write(tmp_path / "m.csv", "text,label\na b,x|y\nc d,x\ne f,z | x\ng h,[]\n"))
     assert multi.kind == "multi" and multi.labels == [["x", "y"], ["x"], ["z", "x"], []]
     assert multi.label_names() == ["x", "y", "z"]
@@ -152,6 +166,7 @@ def test_sample_has_exactly_n_in_proportion(n: int) -> None:
     assert len(sample) == n == len(set(sample.places))
     assert n < 3 or (set(counts) == {"a", "b", "c"} and abs(counts["a"] - 0.9 * n) < 2)
     assert sample == examples.sample(n, seed=0)
+    assert set(examples.sample(10, seed=0).places) <= set(examples.sample(57, seed=0).places)
 
 
 def test_without_texts_of() -> None:
@@ -161,7 +176,13 @@ def test_without_texts_of() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "same"),
-    [("It's GOOD!", "it s good", True), ("ọ̀wọ̀", "ọ́wọ́", False), ("की", "का", False), (":-)", ":-(", False), ("Ａ１", "a1", True)],
+    [
+        ("It's GOOD!", "it s good", True),
+        ("ọ̀wọ̀", "ọ́wọ́", False),
+        ("की", "का", False),
+        (":-)", ":-(", False),
+        ("Ａ１", "a1", True),
+    ],
 )
 def test_text_key(a: str, b: str, same: bool) -> None:
     assert (text_key(a) == text_key(b)) is same

@@ -30,25 +30,8 @@ class Doc(NamedTuple):
     line: int
 
 
-WORDS = [
-    "the",
-    "court",
-    "of",
-    "appeal",
-    "held",
-    "that",
-    "Contracts",
-    "were",
-    "void.",
-    "Nobody",
-    "had",
-    "signed",
-    "them!",
-    "Why?",
-    "don't",
-    "stop-me",
-    "now",
-]
+TEXT = "the court of appeal held that Contracts were void. Nobody had signed them! Why? don't stop-me now"
+WORDS = TEXT.split()
 
 
 def documents(count: int = 60, extra: str = "") -> list[Doc]:

@@ -171,6 +171,11 @@ def test_foreign_bundles_are_refused(tokenizer: Tokenizer, tmp_path: Path) -> No
     other.save(tmp_path / "b")
     with pytest.raises(BundleError, match="tokenizer beside these weights is not the one"):
         Predictor.load(tmp_path / "b", Classify.restore)
+    tokenizer.save(tmp_path / "b")
+    where = tmp_path / "b" / "wordloom.json"
+    where.write_text(where.read_text().replace('"so-so"', '"so", "so-so"'))
+    with pytest.raises(BundleError, match="not the one in the weights"):
+        Predictor.load(tmp_path / "b", Classify.restore)
     save_bundle(tmp_path / "p", Model(Transformer(replace(ours.model.arch)), {}), "pretrained", {})
     with pytest.raises(BundleError, match="without a task"):
         Predictor.load(tmp_path / "p", Classify.restore)

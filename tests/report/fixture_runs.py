@@ -103,7 +103,7 @@ def pretrain(folder: Path) -> Path:
         "examples": 6120,
         "scores": {"loss": score(3.158, 0.021), "perplexity": 23.52, "masked_accuracy": score(0.412, 0.012)},
     }
-    recipe = '[corpus]\npaths = ["corpus.txt"]\n\n[model]\npreset = "bert-mini"\n\n[objective]\nname = "masked"\nrate = 0.15\n\n[train]\nsteps = 3000\n'
+    recipe = '[corpus]\npaths = ["corpus.txt"]\n\n[model]\npreset = "bert-mini"\n\n[train]\nsteps = 3000\n'
     return write(folder, manifest, scores, rows, recipe)
 
 
@@ -186,7 +186,7 @@ def finetune(folder: Path, labels: list[str] = LABELS) -> Path:
         "calibration": {"temperature": 1.61, "ece_before": 0.118, "ece_after": 0.031, "before": bins, "after": after},
         "worst": [
             {
-                "text": "Return the roots of a polynomial with coefficients given in name. The values in the rank-1 array are coefficients.",
+                "text": "Return the roots of a polynomial with coefficients given in name. A rank-1 array holds them.",
                 "gold": "numpy",
                 "predicted": "sympy",
                 "confidence": 0.993,

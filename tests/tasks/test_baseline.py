@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import examples
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from tiny_tasks import examples
 
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError, DataError

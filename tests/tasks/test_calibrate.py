@@ -45,4 +45,5 @@ def test_all_correct_does_not_ask_for_certainty() -> None:
     logits = torch.eye(3).repeat(5, 1) * 2
     assert fit_temperature(logits, logits.argmax(1), "single") == pytest.approx(RANGE[0], rel=0.01)
     assert fit_temperature(logits, torch.zeros(15), "regression") == 1.0
+    assert fit_temperature(torch.zeros(9, 3), torch.zeros(9), "single") == 1.0  # no temperature is better
     assert fit_temperature(torch.zeros(0, 3), torch.zeros(0), "single") == 1.0

@@ -6,59 +6,12 @@ import random
 
 import pytest
 
-ENGLISH = [
-    "the",
-    "court",
-    "of",
-    "appeal",
-    "held",
-    "that",
-    "a",
-    "contract",
-    "was",
-    "void",
-    "because",
-    "neither",
-    "party",
-    "had",
-    "signed",
-    "it",
-    "in",
-    "good",
-    "faith",
-    "patients",
-    "with",
-    "fever",
-    "received",
-    "antibiotics",
-    "for",
-    "seven",
-    "days",
-    "naïve",
-    "café",
-    "Zoë's",
-    "O'Brien",
-    "network",
-    "operators",
-    "don't",
-    "report",
-    "U.S.",
-    "3.14",
-    "Mr.",
-    "Smith",
-    "arrived",
-    "at",
-    "10:45",
-    "a.m.",
-    "tokenization",
-    "unhappiness",
-    "internationalisation",
-    "running",
-    "runner",
-    "runs",
-    "ran",
-    "e-mail",
-]
+TEXT = (
+    "the court of appeal held that a contract was void because neither party had signed it in good faith patients "
+    "with fever received antibiotics for seven days naïve café Zoë's O'Brien network operators don't report U.S. 3.14 "
+    "Mr. Smith arrived at 10:45 a.m. tokenization unhappiness internationalisation running runner runs ran e-mail"
+)
+ENGLISH = TEXT.split()
 CHINESE = (
     "我们在北京大学学习自然语言处理，酒店的房间很干净。服务员态度非常好！但是早餐不太新鲜？"
     "中国人民银行发布报告；手机电池续航时间长"

@@ -75,7 +75,7 @@ def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[i
     kinds = {i: _distinct(table, i) for i in free}
     # A column of prediction input is taken as a label only where its values repeat a lot (ids and dates do not).
     most = len(table.sample) * (0.5 if require_label else 0.1)
-    few = {i: count for i, count in kinds.items() if 2 <= count <= max(2 if require_label else 0, most)}
+    few = {i: n for i, n in kinds.items() if 2 <= n <= max(2 if require_label else 0, most) and n < len(table.sample)}
     best = min(few, key=lambda i: (few[i], i), default=None)
     count = 0 if best is None else few[best]
     return best, f"guessed: {count} distinct values in {len(table.sample)} rows"

@@ -138,8 +138,8 @@ class Examples:
     def sample(self, n: int, seed: int) -> Examples:
         """``n`` records, single labels in their shares (largest remainders) and each label at least once if n allows.
 
-        Nested: with one seed the records of a smaller n that has the same shares are among those of a larger one as far
-        as the shares grow. Asking for more than there are is a DataError.
+        With one seed a smaller sample is a part of a larger one where no label's share shrinks, so a learning curve
+        adds records and does not exchange them. Asking for more records than there are is a DataError.
         """
         if not 0 < n <= len(self):
             cure = f"ask for 1 to {len(self)}"
@@ -340,7 +340,7 @@ def _label(value: Any, kind: Kind, separator: str, place: str) -> str | list[str
 def _name(value: Any, place: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    name = str(value).strip() if isinstance(value, str | int | float) else ""
+    name = str(value).strip() if isinstance(value, str) or is_number(value) else ""
     if not name:
         what = f"label {value!r} is not a name"
         raise DataError(what, where=place, cure="write a word or number, or name the label column (label=...)")

@@ -75,7 +75,7 @@ def stride(total: int, limit: int) -> int:
 
 def bound(total: int, step: int) -> str:
     how = f"Jaccard {JACCARD} or more of {SHINGLE}-word shingles, {SHINGLE}-character ones in Chinese and Japanese"
-    return how if step == 1 else f"{how}; every {step}th of {total:,} texts compared"
+    return how if step == 1 else f"{how}; 1 in {step} of {total:,} texts compared"
 
 
 def check_near(

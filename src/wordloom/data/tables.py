@@ -207,6 +207,8 @@ def _open_delimited(path: str, kind: str) -> Table:
     header = has_header(rows)
     names = tuple(cell.strip() for cell in rows[0]) if header else tuple(str(i + 1) for i in range(len(rows[0])))
     _reject_names(path, names)
+    if len(rows) == header:
+        raise DataError("no record below the header", where=path, cure="check that the file was written completely")
     sample = [tuple(row) for row in rows[header:] if len(row) == len(names)]
     said = {",": "comma", "\t": "tab", ";": "semicolon"}[delimiter] + "-separated"
     said += ", quoted" if quoted else ", not quoted"
@@ -258,7 +260,7 @@ def _tsv_is_quoted(path: str, lines: list[tuple[int, str]], whole: bool) -> bool
 def has_header(rows: list[list[str]]) -> bool:
     """True if the first row names the columns: known names, or short distinct words over columns of another kind."""
     first = [cell.strip() for cell in rows[0]]
-    if not all(first) or len(set(first)) < len(first) or any(len(cell) > 40 for cell in first):
+    if not all(first) or any(len(cell) > 40 for cell in first):
         return False
     known = [cell.lower() in TEXT_NAMES or cell.lower() in LABEL_NAMES for cell in first]
     below = [row for row in rows[1:] if len(row) == len(first)]
@@ -267,7 +269,7 @@ def has_header(rows: list[list[str]]) -> bool:
         return False
     if any(known):
         return True
-    if not below or not all(re.fullmatch(r"[^\W\d][\w .\-]*", cell) for cell in first):
+    if not below or len(set(first)) < len(first) or not all(re.fullmatch(r"[^\W\d][\w .\-]*", cell) for cell in first):
         return False
     return any(0 < len(s) <= 0.2 * len(below) or all(is_number(cell) for cell in s) for s in seen)
 
@@ -290,18 +292,16 @@ def _parquet_file(path: str) -> Iterator[Any]:
     import pyarrow as pa  # loaded only here: importing it takes longer than all of this module
     import pyarrow.parquet as pq
 
-    try:
-        if os.path.splitext(path.lower())[1] in COMPRESSIONS:
-            with open_file(path) as file, tempfile.TemporaryFile() as plain:  # parquet is read from its end
-                shutil.copyfileobj(file, plain, 1 << 20)
-                plain.seek(0)
-                yield pq.ParquetFile(plain)
-        else:
-            with open_file(path) as file:
-                yield pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        message = re.sub(r"\s+", " ", str(error)).rstrip(". ")
-        raise DataError(f"not a readable parquet file ({message})", where=path, cure="write it again") from None
+    with open_file(path) as file, tempfile.TemporaryFile() as plain:
+        packed = os.path.splitext(path.lower())[1] in COMPRESSIONS
+        if packed:  # parquet is read from its end, so it has to be unpacked first
+            shutil.copyfileobj(file, plain, 1 << 20)
+            plain.seek(0)
+        try:
+            yield pq.ParquetFile(plain if packed else file)
+        except (pa.ArrowException, OSError) as error:
+            message = re.sub(r"\s+", " ", str(error)).rstrip(". ")
+            raise DataError(f"not a readable parquet file ({message})", where=path, cure="write it again") from None
 
 
 def _open_parquet(path: str) -> Table:

@@ -41,7 +41,7 @@ def prose(docstring: str) -> str:
         if bare.startswith((".. _", ".. [", ":orphan:", "@")):  # link targets, references
             continue
         if bare.endswith("::"):
-            block = indent
+            block, bare = indent, bare[:-1]
         if len(_LETTERS.findall(bare)) * 2 > len(bare):
             kept.append(bare)
     return " ".join(kept)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
 from wordloom.metrics import Score
+from wordloom.model.architecture import Architecture
 from wordloom.model.interop import load_bundle, save_bundle
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
@@ -36,6 +38,9 @@ class Answers(Protocol):
     def labels(self) -> tuple[str, ...]: ...
 
     pairs: bool  # whether an example is two texts
+
+    def heads(self, arch: Architecture) -> Mapping[str, nn.Module]:
+        """Fresh heads by name: what the model must have."""
 
     def logits(self, model: nn.Module, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
         """(E, C) in input order, without gradient."""
@@ -88,7 +93,9 @@ class Predictor:
         if tokenizer.hash != expected:
             raise BundleError("the tokenizer beside these weights is not the one they were trained with", where=folder,
                               cure="copy the whole bundle again, tokenizer files included")  # fmt: skip
-        return cls(bundle.model, tokenizer, restore(settings, tokenizer), extra)
+        task = restore(settings, tokenizer)
+        _check_heads(bundle.model, task, folder)
+        return cls(bundle.model, tokenizer, task, extra)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
@@ -125,10 +132,10 @@ class Predictor:
     def predict_stream(
         self, texts: Iterable[str] | Iterable[tuple[str, str]], chunk: int = 512
     ) -> Iterator[Prediction]:
-        """Answers in input order for more texts than memory holds; pairs as tuples. Reads ``chunk`` ahead."""
+        """Answers in input order for more texts than memory holds; pairs as (first, second). Reads ``chunk`` ahead."""
         source: Iterator[Any] = iter(texts)
         while block := list(islice(source, chunk)):
-            if self.task.pairs and not all(isinstance(b, tuple) and len(b) == 2 for b in block):
+            if self.task.pairs and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in block):
                 raise DataError("this model reads pairs of texts", cure="give (first, second) for each example")
             first: list[str] = [b[0] for b in block] if self.task.pairs else block
             second = [b[1] for b in block] if self.task.pairs else None
@@ -171,3 +178,14 @@ class Predictor:
             )
         if pairs is not None and len(pairs) != len(texts):
             raise DataError(f"{len(texts)} first and {len(pairs)} second texts", cure="give as many of both")
+
+
+def _check_heads(model: Model, task: Answers, folder: str | Path) -> None:
+    """Raise BundleError where the task's heads are not the model's: a ``wordloom.json`` edited or from elsewhere."""
+    with torch.device("meta"):  # shapes only: no memory, and the random state stays as it is
+        wanted = task.heads(model.arch)
+    for name, head in wanted.items():
+        have = model.heads[name].state_dict() if name in model.heads else {}
+        if {k: v.shape for k, v in have.items()} != {k: v.shape for k, v in head.state_dict().items()}:
+            raise BundleError(f"the task's head {name!r} ({len(task.labels)} labels) is not the one in the weights",
+                              where=folder, cure="copy the whole bundle again")  # fmt: skip

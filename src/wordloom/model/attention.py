@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wordloom.model import kernels
 from wordloom.model.layers import dropout
 
 
@@ -34,6 +35,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: floa
     dropout_p is the probability with which a weight is dropped while training (Devlin et al. 2019, A.2).
     """
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p if training else 0.0)
+
+
+def attend_heads(qkv: Tensor, mask: Tensor | None, heads: int, dropout_p: float, training: bool) -> Tensor:
+    """`attend` from all heads side by side: qkv (B, T, 3D) -> (B, T, D), mask as there."""
+    p = dropout_p if training else 0.0
+    if kernels.can_attend(qkv, heads, p):
+        return kernels.attention(qkv, mask, heads, p)
+    return join_heads(attend(*split_heads(qkv, heads), mask, dropout_p, training))
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, 3D): queries of all heads, keys, values -> q, k, v, views (B, H, T, d)."""
+    B, T, D3 = qkv.shape
+    q, k, v = qkv.view(B, T, 3, heads, D3 // 3 // heads).permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(B, H, T, d) -> (B, T, D)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 def attend_plain(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wordloom.model.architecture import Architecture
+from wordloom.model.kernels import linear_cross_entropy
 from wordloom.model.layers import LayerNorm, Linear, cross_entropy_sum, dropout, gelu, linear
 
 
@@ -26,11 +27,15 @@ class MaskedHead(nn.Module):
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
         """states (N, D) gathered at the masked positions, embedding (V, D) -> logits (N, V)."""
-        return linear(self.norm(gelu(self.dense(states))), embedding, self.bias)
+        return linear(self.transform(states), embedding, self.bias)
+
+    def transform(self, states: Tensor) -> Tensor:
+        """(N, D) -> (N, D), what the output matrix is applied to."""
+        return self.norm(gelu(self.dense(states)))
 
     def loss(self, states: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross entropy of targets (N,) -> (), float32 at least. The (N, V) logits live only here."""
-        return cross_entropy_sum(self(states, embedding), targets)
+        return linear_cross_entropy(self.transform(states), embedding, self.bias, targets)
 
 
 class Pooler(nn.Module):

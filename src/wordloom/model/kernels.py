@@ -1,27 +1,24 @@
 """Faster CPU versions of a Transformer's few expensive steps, equal to plain torch (the oracle of the tests).
 
-Where a float32 CPU training step spends its time in plain torch, and what each function here does about it, is
-listed at each function with milliseconds per BERT-mini step (4 layers, 256 wide, 32 rows of 128 tokens, 2 threads,
-AMD Zen 5). Every function has a plain-torch branch: on other devices and types, under autocast and
-``torch.compile``, and with ``use_backend("torch")``.
-
-backend()      linear                          dropout, attention, loss
-"onednn"       oneDNN, forward and backward    numba
-"mkl"          torch (its BLAS)                numba
+backend()      linear                          dropout, norm, attention, loss
+"onednn"       oneDNN, forward and backward    Numba (``native``)
+"blas"         torch (MKL, OpenBLAS)           Numba
 "torch"        torch                           torch
 
-Randomness: each call draws one 64-bit key from torch's default generator, so ``torch.manual_seed`` and a restored
-generator state govern it. Keep or drop is a function of (key, element number); backward computes it again.
+Each function says where plain torch loses its time. Each has a plain-torch branch: for other devices and types, under
+autocast and ``torch.compile``, and with ``use_backend("torch")``. Gradients are first order only.
+
+Randomness: a call with dropout draws one 64-bit key from torch's default generator, so ``torch.manual_seed`` governs
+it. Keep or drop is a function of (key, element number): backward computes it again instead of storing it.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
+from llvmlite.binding import get_host_cpu_name
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -29,54 +26,32 @@ from torch.nn import functional as F
 from wordloom.errors import ConfigError
 from wordloom.model import native
 
-Backend = Literal["onednn", "mkl", "torch"]
-BACKENDS: tuple[Backend, ...] = ("onednn", "mkl", "torch")
+Backend = Literal["onednn", "blas", "torch"]
+BACKENDS: tuple[Backend, ...] = ("onednn", "blas", "torch")
 _chosen: Backend | None = None
 
 
 def backend() -> Backend:
-    """The kernels in use in this process: ``WORDLOOM_KERNELS`` when set, else measured once (about 0.1 s).
+    """The kernels this process uses: ``WORDLOOM_KERNELS`` if set, else by the kind of processor.
 
-    The results of two backends differ in the last bits, so a run that must resume bitwise records this value
-    and calls ``use_backend`` with it. Raises ConfigError for an unknown name.
+    The choice is a rule, not a measurement: two backends differ in the last bits, and a run stopped and resumed on one
+    machine must take the same one however busy the machine is. MKL leaves AMD processors at less than half of what
+    oneDNN reaches (Zen 5, 2 threads: 155-190 against 410-450 GFLOP/s); elsewhere torch's own BLAS stays.
+    Raises ConfigError for an unknown name.
     """
-    global _chosen
     if _chosen is None:
-        asked = os.environ.get("WORDLOOM_KERNELS", "auto")
-        if asked == "auto":
-            _chosen = _measure()
-        else:
-            use_backend(asked)
+        amd = get_host_cpu_name().startswith("znver") and torch.backends.mkldnn.is_available()
+        use_backend(os.environ.get("WORDLOOM_KERNELS") or ("onednn" if amd else "blas"))
     return cast(Backend, _chosen)
 
 
 def use_backend(name: str | None) -> None:
-    """Fix the kernels of this process; None measures again at the next use."""
+    """Fix the kernels of this process; None: choose again at the next use."""
     global _chosen
     if name is not None and name not in BACKENDS:
-        raise ConfigError(
-            f"unknown kernels {name!r}", where="WORDLOOM_KERNELS", cure=f"use one of {', '.join(BACKENDS)}"
-        )
-    _chosen = name  # type: ignore[assignment]
-
-
-def _measure() -> Backend:
-    """oneDNN or torch's BLAS: MKL runs at 155-190 GFLOP/s where oneDNN reaches 380-450 on AMD (2 threads); on
-    Intel they are about equal. The better of 5 products of a BERT-mini feed-forward decides; ties go to torch."""
-    if not torch.backends.mkldnn.is_available():
-        return "mkl"
-    x, w = torch.ones(2048, 256), torch.ones(1024, 256)
-    onednn = _best_time(lambda: _product(x, w, None))
-    return "onednn" if onednn < 0.9 * _best_time(lambda: F.linear(x, w)) else "mkl"
-
-
-def _best_time(work: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(6):  # the first pays for code generation; the minimum ignores it
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        cure = f"use one of {', '.join(BACKENDS)}"
+        raise ConfigError(f"there are no kernels {name!r}", where="WORDLOOM_KERNELS", cure=cure)
+    _chosen = cast("Backend | None", name)
 
 
 def _native(x: Tensor) -> bool:
@@ -102,7 +77,6 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
         return _product(x, weight, bias)
 
     @staticmethod
@@ -114,27 +88,25 @@ class _Linear(torch.autograd.Function):
         grad_x = _product(grad, weight.t(), None) if need_x else None
         if not (need_weight or need_bias):
             return grad_x, None, None
-        # The weight's gradient grad.T @ x: as the backward of a 1x1 convolution oneDNN gives 290-370 GFLOP/s and the
-        # bias's gradient with it; as a product of transposed views 230-340; MKL 175-185.
-        rows, n, k = x.shape[:-1].numel(), weight.shape[0], weight.shape[1]
-        _, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad.as_strided((1, n, rows, 1), (rows * n, 1, n, n)),
-            x.contiguous().as_strided((1, k, rows, 1), (rows * k, 1, k, k)),
-            weight.view(n, k, 1, 1),
-            [n],
-            [1, 1],
-            [0, 0],
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [False, need_weight, need_bias],
-        )
-        return grad_x, grad_weight.view(n, k) if need_weight else None, grad_bias if need_bias else None
+        return grad_x, _outer(grad, x) if need_weight else None, _sum_rows(grad) if need_bias else None
+
+
+def _outer(grad: Tensor, x: Tensor) -> Tensor:
+    """The weight's gradient grad.T @ x: grad (..., N), x (..., K) -> (N, K).
+
+    oneDNN copies its first operand into rows and reads the second as it lies, so the narrower one goes first:
+    340 GFLOP/s where the other order has 230 and MKL 175 (4096 rows, 2 threads).
+    """
+    grad, x = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+    return _product(grad.t(), x.t(), None) if grad.shape[1] < x.shape[1] else _product(x.t(), grad.t(), None).t()
+
+
+def _sum_rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1]).sum(0)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``. x (..., K), weight (N, K), bias (N,) -> (..., N)."""
+    """``torch.nn.functional.linear``: x (..., K), weight (N, K), bias (N,) -> (..., N). See ``backend``."""
     if _native(x) and weight.is_contiguous() and backend() == "onednn" and x.numel() > 0:
         return cast(Tensor, _Linear.apply(x, weight, bias))
     return F.linear(x, weight, bias)
@@ -231,20 +203,24 @@ class _Attention(torch.autograd.Function):
         )
 
 
-def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float, training: bool) -> Tensor:
-    """Self-attention of all heads, Vaswani et al. 2017, equation 1, with dropout of the weights.
+def can_attend(qkv: Tensor, heads: int, p: float) -> bool:
+    """Whether ``attention`` takes this case; otherwise use ``scaled_dot_product_attention``."""
+    B, T, D3 = qkv.shape
+    return _native(qkv) and D3 % (12 * heads) == 0 and p < 1 and 0 < B * heads * T * T < 2**32
+
+
+def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float) -> Tensor:
+    """Self-attention of all heads, Vaswani et al. 2017, equation 1, with dropout of the weights at rate p.
 
     qkv (B, T, 3D): queries of all heads, then keys, then values. mask bool, broadcastable to (B, 1, T, T), True where
     a query (third axis) may see a key; None: everywhere. -> (B, T, D). Each query must see a key.
+
+    With dropout torch has no fused CPU kernel: it keeps four (B, H, T, T) arrays and draws the mask from one
+    sequential generator. Here nothing of that size is kept, and keys no query of a block may see are skipped.
     """
-    B, T, D = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    p = p if training else 0.0
-    if _native(qkv) and D // heads % 4 == 0 and p < 1 and 0 < B * heads * T * T < 2**32:
-        allowed = None if mask is None else mask.expand(B, 1, T, T)[:, 0].contiguous()
-        return cast(Tensor, _Attention.apply(qkv, allowed, heads, p))
-    q, k, v = qkv.view(B, T, 3, heads, D // heads).permute(2, 0, 3, 1, 4)  # each (B, H, T, d)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-    return mixed.transpose(1, 2).reshape(B, T, D)
+    B, T, _ = qkv.shape
+    allowed = None if mask is None else mask.expand(B, 1, T, T)[:, 0].contiguous()
+    return cast(Tensor, _Attention.apply(qkv, allowed, heads, p))
 
 
 # --- output layer and loss ------------------------------------------------------------------------------------------
@@ -265,8 +241,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if backend() != "onednn":
             return (dlogits @ weight).mul_(grad), dlogits.t() @ (x * grad), dlogits.sum(0).mul_(grad), None
         dx = _product(dlogits, weight.t(), None).mul_(grad)
-        dw = _product((x * grad).t(), dlogits.t(), None).t()  # (V, D); 380-400 GFLOP/s, as a convolution 70-200
-        return dx, dw, dlogits.sum(0).mul_(grad), None
+        return dx, _outer(dlogits, x * grad), dlogits.sum(0).mul_(grad), None
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -276,4 +251,6 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
     """
     if _native(x) and x.numel() > 0:
         return cast(Tensor, _LinearCrossEntropy.apply(x.contiguous(), weight, bias, targets))
-    return F.cross_entropy(linear(x, weight, bias), targets, reduction="sum")
+    logits = linear(x, weight, bias)
+    logits = logits if logits.dtype is torch.float64 else logits.float()  # bfloat16 sums lose terms
+    return F.cross_entropy(logits, targets, reduction="sum")

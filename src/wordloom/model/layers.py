@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wordloom.model import kernels
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x (..., I) @ weight (O, I).T + bias (O,)`` -> (..., O)."""
-    return F.linear(x, weight, bias)
+    return kernels.linear(x, weight, bias)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def gelu(x: Tensor) -> Tensor:
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero each value with probability p and divide the others by 1 - p; x itself when not training."""
-    return F.dropout(x, p, training) if training and p > 0 else x
+    return kernels.dropout(x, p, training)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -59,6 +61,12 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.weight, self.bias, self.eps)
+
+    def add(self, x: Tensor, update: Tensor, dropout_p: float) -> Tensor:
+        """The normalised sum x + dropout(update), both (..., D): how each half of a post-norm layer ends."""
+        return kernels.dropout_add_norm(
+            update, x, self.weight, self.bias, p=dropout_p, eps=self.eps, training=self.training
+        )
 
 
 class Embedding(nn.Module):

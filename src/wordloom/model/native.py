@@ -31,9 +31,12 @@ QUERIES = 32  # rows of the attention matrix in flight per thread: their scores 
 
 def _call(loop: Any, *arguments: Any) -> None:
     """Run a loop on torch's number of threads, tensors as arrays, Python floats as float32."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    if numba.get_num_threads() != threads:
-        numba.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    used = min(threads, numba.config.NUMBA_NUM_THREADS)
+    if numba.get_num_threads() != used:
+        numba.set_num_threads(used)
+    if torch.get_num_threads() != threads:  # starting Numba's pool resets the number of OpenMP threads
+        torch.set_num_threads(threads)
     loop(*(a.detach().numpy() if isinstance(a, Tensor) else f32(a) if isinstance(a, float) else a for a in arguments))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
-from wordloom.model.attention import attend, attend_plain, document_mask
+from wordloom.model.attention import attend_heads, attend_plain, document_mask, join_heads, split_heads
 from wordloom.model.layers import Embedding, LayerNorm, Linear, dropout, gelu
 
 
@@ -44,15 +44,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
         """x (B, T, D) -> (B, T, D). Given a list, the written-out path runs and its weights are appended."""
-        B, T, D = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, d)
+        qkv = self.qkv(x)  # (B, T, 3D)
         if weights is None:
-            mixed = attend(q, k, v, mask, self.dropout, self.training)
-        else:
-            mixed, w = attend_plain(q, k, v, mask, self.dropout, self.training)
-            weights.append(w)
-        return self.output(mixed.transpose(1, 2).reshape(B, T, D))
+            return self.output(attend_heads(qkv, mask, self.heads, self.dropout, self.training))
+        mixed, w = attend_plain(*split_heads(qkv, self.heads), mask, self.dropout, self.training)
+        weights.append(w)
+        return self.output(join_heads(mixed))
 
 
 class Layer(nn.Module):
@@ -69,9 +66,9 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
         mixed = self.attention(x, mask, weights)  # (B, T, D)
-        x = self.attention_norm(x + dropout(mixed, self.dropout, self.training))
+        x = self.attention_norm.add(x, mixed, self.dropout)
         wide = gelu(self.ffn_in(x))  # (B, T, F)
-        return self.ffn_norm(x + dropout(self.ffn_out(wide), self.dropout, self.training))
+        return self.ffn_norm.add(x, self.ffn_out(wide), self.dropout)
 
 
 class Transformer(nn.Module):

@@ -68,7 +68,7 @@ _KINDS = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "compare": "Com
 
 def _facts(found: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is there, and what follows from it: seconds, environment, throughput, the hash of the recipe."""
-    facts = dict(found)
+    facts = {k: v for k, v in found.items() if v is not None}
     if "seconds" not in facts and facts.get("created") and facts.get("ended"):
         with contextlib.suppress(ValueError, TypeError):
             ended, created = (datetime.fromisoformat(facts[k]) for k in ("ended", "created"))
@@ -162,6 +162,7 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any] | None:
     if key == "loss" and isinstance(entropy, (int, float)):
         side = "below" if bar.value < entropy else "above"
         text += f"; {abs(entropy - bar.value):.3f} {side} the unigram entropy of {entropy:.3f}"
+        text += "" if side == "below" else ": nothing is learned from context yet"
     return {
         "value": measure(bar.value, key),
         "unit": "%" if percent else "",
@@ -225,12 +226,17 @@ def _score_table(facts: dict[str, Any]) -> dict[str, Any] | None:
         return None
     paired = facts.get("paired") or {}
     difference = as_bar(paired.get("difference"))
+    verdict = paired.get("verdict")
+    if difference and verdict != "no difference":
+        lower = MEASURES.get(str(paired.get("metric")), ("", False, ""))[2] == "lower"
+        verdict = "better" if (difference.value > 0) != lower else "worse"
     sketched = any(row["sketch"] for row in rows)
     return {
         "rows": rows,
         "sketched": sketched,
         "baseline": baseline.get("name") if other else None,
         "paired": paired,
+        "verdict": verdict,
         "difference": points(difference, str(paired.get("metric"))) if difference else None,
     }
 

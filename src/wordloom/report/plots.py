@@ -182,7 +182,7 @@ def interval(model: Bar, other: Bar | None) -> Markup:
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[float]], title: str) -> Markup:
     """Rows gold, columns predicted; the shade is the share of the row, the number the count."""
     n = len(labels)
-    cell = max(26, min(54, 520 // n))
+    cell = max(26, min(64, 520 // n))
     longest = min(16, max(len(str(label)) for label in labels))
     left, top = 26 + 7 * longest, 12 + 22 + (6 * longest if n > 6 else 14)
     size = cell * n

@@ -21,7 +21,7 @@ MEASURES: dict[str, tuple[str, bool, str]] = {
     "mcc": ("Matthews correlation", False, "higher"),
     "ece": ("Calibration error (ECE)", False, "lower"),
     "loss": ("Loss (nats)", False, "lower"),
-    "perplexity": ("Perplexity per token", False, "lower"),
+    "perplexity": ("Perplexity", False, "lower"),
     "bits_per_byte": ("Bits per byte", False, "lower"),
     "masked_accuracy": ("Masked-token accuracy", True, "higher"),
     "pearson": ("Pearson correlation", False, "higher"),
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
 
 
 def words(key: str) -> str:
-    return str(key).replace("_", " ")
+    return str(key).removesuffix("_bytes").replace("_", " ")
 
 
 def when(value: str) -> str:
@@ -92,12 +92,13 @@ def fact(value: Any, key: str) -> str:
 
 
 def measure(value: float | None, key: str, sign: bool = False) -> str:
-    """A score of the measure ``key``: percentages with one decimal, others with three."""
+    """A score of the measure ``key``: percentages with one decimal, others with three (one from 100 on)."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
     if not MEASURES.get(key, ("", False, ""))[1]:
-        text = f"{value:+.3f}" if sign else f"{value:.3f}"
+        digits = 3 if abs(value) < 100 else 1
+        text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     return text.replace("-", "−")
 
 

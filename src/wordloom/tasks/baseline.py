@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from scipy import sparse
 from scipy.special import expit, softmax
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -208,5 +210,7 @@ def _logistic(
     if len(values) == 1:
         odds = np.log((len(y) + 0.5) / 0.5)
         return np.zeros((1, x.shape[1])), np.array([odds if values[0] else -odds])
-    model = LogisticRegression(C=penalty, max_iter=200, solver="lbfgs").fit(x, y, sample_weight=weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that stops early is compared as it is
+        model = LogisticRegression(C=penalty, max_iter=200, solver="lbfgs").fit(x, y, sample_weight=weights)
     return model.coef_, model.intercept_
