@@ -67,6 +67,10 @@ def compare(
     train, valid, test = data
     if test is None:
         raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")
+    if train.kind == "regression":
+        raise ConfigError(
+            "a comparison counts right answers; numbers have none", cure="fine-tune twice and evaluate A B"
+        )
     config = recipe.compare or CompareConfig()
     starts = {"pretrained": start, "random": start.randomly()}
     rows = []
@@ -98,13 +102,18 @@ def _arm(folder: Path, start: Start, parts: Parts, recipe: Recipe, quiet: bool) 
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     with (folder / "predictions.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    return np.array([row["gold"] == row["predicted"] for row in rows], dtype=np.float64)
+    return np.array([_same(row["gold"], row["predicted"]) for row in rows], dtype=np.float64)
 
 
 def _tfidf(parts: Parts, test: Examples, task: ClassifyConfig) -> NDArray[np.float64]:
     beside = fit_baseline(parts.train, None if task.kind == "auto" else task.kind, valid=parts.valid)
     predicted = beside.predict(test.texts, test.pairs)
-    return np.array([p == g for p, g in zip(predicted, test.labels or [], strict=True)], dtype=np.float64)
+    return np.array([_same(g, p) for p, g in zip(predicted, test.labels or [], strict=True)], dtype=np.float64)
+
+
+def _same(gold: Any, predicted: Any) -> bool:
+    """Whether an answer is right: the label, or all labels and no other."""
+    return set(gold) == set(predicted) if isinstance(gold, list) else gold == predicted
 
 
 def _finish(
@@ -135,16 +144,13 @@ def _finish(
 
 
 def _best_run(run: Run, arm: str, config: CompareConfig) -> Path:
-    def validation(folder: Path) -> float:
-        scores = [
-            max((v for k, v in row["valid"].items() if k == "accuracy"), default=0.0)
-            for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            if "valid" in (row := json.loads(line))
-        ]
-        return max(scores, default=0.0)
+    """The run of the largest label count whose validation part scored best."""
 
-    folders = [run.path / "arms" / f"{arm}-{config.labels[-1]}-{seed}" for seed in config.seeds]
-    return max(folders, key=validation)
+    def validation(folder: Path) -> float:
+        rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        return max(row["evaluation"].get("accuracy", 0.0) for row in rows if "evaluation" in row)
+
+    return max((run.path / "arms" / f"{arm}-{config.labels[-1]}-{seed}" for seed in config.seeds), key=validation)
 
 
 def gain_table(rows: list[Row]) -> list[str]:

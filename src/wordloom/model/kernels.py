@@ -51,7 +51,7 @@ def use_backend(name: str | None) -> None:
     if name is not None and name not in BACKENDS:
         cure = f"use one of {', '.join(BACKENDS)}"
         raise ConfigError(f"there are no kernels {name!r}", where="WORDLOOM_KERNELS", cure=cure)
-    _chosen = cast("Backend | None", name)
+    _chosen = name  # type: ignore[assignment]
 
 
 def _native(x: Tensor) -> bool:

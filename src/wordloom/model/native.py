@@ -32,7 +32,7 @@ QUERIES = 32  # rows of the attention matrix in flight per thread: their scores 
 def _call(loop: Any, *arguments: Any) -> None:
     """Run a loop on torch's number of threads, tensors as arrays, Python floats as float32."""
     threads = torch.get_num_threads()
-    used = min(threads, numba.config.NUMBA_NUM_THREADS)
+    used = min(threads, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     if numba.get_num_threads() != used:
         numba.set_num_threads(used)
     if torch.get_num_threads() != threads:  # starting Numba's pool resets the number of OpenMP threads

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -87,6 +88,10 @@ def train(texts: list[str], config: TokenizerConfig) -> tokenizers.Tokenizer:
         # The library's JSON reader is not exact in the last bit of a float: six decimals survive save and load.
         scores = json.loads(backend.to_str())["model"]["vocab"]
         backend.model = models.Unigram([(piece, round(score, 6)) for piece, score in scores], unk_id=1)
+    elif config.kind in ("wordpiece", "bpe"):
+        description = json.loads(backend.to_str())  # second forms are special to the trainer only
+        description["added_tokens"] = [t for t in description["added_tokens"] if t["content"] in SPECIAL]
+        backend = tokenizers.Tokenizer.from_str(json.dumps(description))
     _finish(backend, {token: number for number, token in enumerate(SPECIAL)})
     return backend
 
@@ -109,31 +114,40 @@ def wordpiece_backend(
 
 
 def _parts(texts: list[str], config: TokenizerConfig) -> tuple[tokenizers.Tokenizer, Any]:
-    common: dict[str, Any] = {"vocab_size": config.vocab_size, "special_tokens": SPECIAL, "show_progress": False}
+    common: dict[str, Any] = {"vocab_size": config.vocab_size, "show_progress": False}
     if config.kind == "wordpiece":
         backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
         _bert_pipeline(backend, config.lowercase, config.strip_accents, True)
         backend.decoder = decoders.WordPiece(prefix="##")
-        return backend, trainers.WordPieceTrainer(limit_alphabet=_alphabet_size(texts, config), **common)
+        return backend, trainers.WordPieceTrainer(**common, **_fixed(_alphabet(backend, texts, config)))
     if config.kind == "bpe":
         backend = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
         _bert_pipeline(backend, config.lowercase, config.strip_accents, True)
         backend.decoder = decoders.BPEDecoder(suffix="</w>")
-        alphabet = _alphabet_size(texts, config)
-        return backend, trainers.BpeTrainer(limit_alphabet=alphabet, end_of_word_suffix="</w>", **common)
+        fixed = _fixed(_alphabet(backend, texts, config))
+        return backend, trainers.BpeTrainer(end_of_word_suffix="</w>", **common, **fixed)
     if config.kind == "byte-bpe":
         backend = tokenizers.Tokenizer(models.BPE(unk_token=None))
         backend.normalizer = normalizers.Lowercase() if config.lowercase else None
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
         bytes_first = pre_tokenizers.ByteLevel.alphabet()  # all 256, so that no text is ever unknown
-        return backend, trainers.BpeTrainer(initial_alphabet=bytes_first, **common)
+        return backend, trainers.BpeTrainer(initial_alphabet=bytes_first, special_tokens=SPECIAL, **common)
     backend = tokenizers.Tokenizer(models.Unigram())
     steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if config.lowercase else [])]
     backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(r"\p{Cc}"), " ")])
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     backend.decoder = decoders.Metaspace()
-    return backend, trainers.UnigramTrainer(unk_token="[UNK]", **common)
+    return backend, trainers.UnigramTrainer(unk_token="[UNK]", special_tokens=SPECIAL, **common)
+
+
+def _fixed(alphabet: Alphabet) -> dict[str, Any]:
+    """Trainer arguments that settle the ids of the alphabet: the second forms enter as special tokens (see train)."""
+    return {
+        "special_tokens": [*SPECIAL, *alphabet.forms],
+        "initial_alphabet": alphabet.characters,
+        "limit_alphabet": len(alphabet.characters),
+    }
 
 
 def _bert_pipeline(
@@ -158,21 +172,41 @@ def _finish(backend: tokenizers.Tokenizer, special: dict[str, int]) -> None:
     backend.post_processor = processors.Sequence(parts) if byte_level else template
 
 
-def _alphabet_size(texts: list[str], config: TokenizerConfig) -> int:
-    """Characters that enter the vocabulary: enough for _COVERAGE of the text, at most four fifths of the vocabulary.
+class Alphabet(NamedTuple):
+    """characters: those that enter the vocabulary, most frequent first. forms: their second tokens ("##x", "x</w>")."""
 
-    Chinese needs that much, an alphabet seldom comes near it. Two fifths for bpe, where a character has two
-    forms, inside a word and at its end.
+    characters: list[str]
+    forms: list[str]
+
+
+def _alphabet(backend: tokenizers.Tokenizer, texts: list[str], config: TokenizerConfig) -> Alphabet:
+    """Enough characters for _COVERAGE of the text; they and their second forms take four fifths of the vocabulary at most.
+
+    Counted after normalisation, which works character by character, so that ties are cut by code point. The library
+    alone would cut them, and number the second forms, in the order of a hash map that differs from run to run: the
+    ids decide between pairs of equal frequency, so the same text would give another vocabulary each time.
     """
     assert isinstance(config.vocab_size, int)
-    counts = np.zeros(0x110000, np.int64)
+    raw = np.zeros(0x110000, np.int64)
     for at in range(0, len(texts), 1000):
-        text = "".join(texts[at : at + 1000])
-        codes = np.frombuffer((text.lower() if config.lowercase else text).encode("utf-32-le"), np.uint32)
-        counts += np.bincount(codes, minlength=len(counts))
-    ordered = np.sort(counts[counts > 0])[::-1]
-    needed = int(np.searchsorted(np.cumsum(ordered), _COVERAGE * ordered.sum())) + 1
-    return max(min(needed, config.vocab_size * (2 if config.kind == "bpe" else 4) // 5), 1)
+        codes = np.frombuffer("".join(texts[at : at + 1000]).encode("utf-32-le"), np.uint32)
+        raw += np.bincount(codes, minlength=len(raw))
+    counts: Counter[str] = Counter()
+    for code in np.flatnonzero(raw):
+        for character in backend.normalizer.normalize_str(chr(code)):
+            if not character.isspace():
+                counts[character] += int(raw[code])
+    ordered = sorted(counts, key=lambda c: (-counts[c], c))
+    bpe, split = config.kind == "bpe", backend.pre_tokenizer.pre_tokenize_str
+    # in bpe every character can end a word; in wordpiece one that stands alone (a mark, a Chinese one) continues none
+    second = [bpe or len(split(f"a{c}a")) == 1 for c in ordered]
+    taken = len(SPECIAL) + np.cumsum(1 + np.array(second, np.int64))  # tokens that the first k characters need
+    covered = np.cumsum([counts[c] for c in ordered]) / max(1, counts.total())
+    needed = int(np.searchsorted(covered, _COVERAGE)) + 1
+    room = int(np.searchsorted(taken, config.vocab_size * 4 // 5, side="right"))
+    kept = ordered[: max(1, min(needed, room))]
+    forms = [f"{c}</w>" if bpe else f"##{c}" for c, has in zip(kept, second, strict=False) if has]
+    return Alphabet(kept, forms)
 
 
 def is_mark(character: str) -> bool:
