@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is first imp
 import pytest
 import tiny
 import torch
+from cli_runs import Runs, make_runs
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,9 @@ def shared_data() -> Path:
     if folder is None:
         pytest.skip("the public data sets are not here: set WORDLOOM_DATA, or put shared/data beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Finished tiny runs; read only (``runs.copy`` gives one to damage)."""
+    return make_runs(tmp_path_factory.mktemp("runs"))

@@ -33,7 +33,9 @@ class CorpusConfig(Strict):
 class TokenizerConfig(Strict):
     """[tokenizer]: trained on the corpus, or taken from a folder."""
 
-    kind: Literal["wordpiece", "bpe", "byte-bpe", "unigram"] = "wordpiece"
+    kind: Literal["wordpiece", "bpe", "byte-bpe", "unigram"] = Field(
+        "wordpiece", description="unigram alone does not repeat itself exactly: keep its folder and use path"
+    )
     vocab_size: int | Literal["auto"] = 8192
     lowercase: bool = True
     strip_accents: bool | None = Field(None, description="wordpiece and bpe; absent: as lowercase (BERT's rule)")

@@ -96,6 +96,7 @@ class Run:
         self.path, self.manifest, self._lock = path, manifest, lock
         self.checkpoints, self.bundle, self.tensorboard = path / "checkpoints", path / "bundle", path / "tensorboard"
         self._metrics: IO[str] | None = None
+        self._untouched = False  # opened, and nothing written since
 
     @classmethod
     def create(cls, path: str | Path, recipe: dict[str, Any], kind: str, overwrite: bool = False) -> Run:
@@ -135,7 +136,9 @@ class Run:
         path = Path(path).absolute()
         _recover(path)
         manifest = read_manifest(path)
-        return cls(path, manifest, _take_lock(path) if writable else None)
+        run = cls(path, manifest, _take_lock(path) if writable else None)
+        run._untouched = True
+        return run
 
     @property
     def writable(self) -> bool:
@@ -199,12 +202,13 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and self.writable:
+        if kind is not None and self.writable and not self._untouched:  # a refused resume leaves the run as it was
             with contextlib.suppress(RunError, OSError):  # a full disk must not hide the first error
                 self.finish("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
         self.close()
 
     def _check_writable(self) -> None:
+        self._untouched = False
         if not self.writable:
             raise RunError("the run was opened for reading only", where=self.path, cure="open it with Run.open(path)")
 

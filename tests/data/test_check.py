@@ -84,6 +84,7 @@ def test_containment_by_hand() -> None:
     index.see(8, " ".join(["unknown", *a, "tail"]))  # all 28 runs of a
     index.see(9, " ".join(b[:24]))  # 12 of 28: below one half
     index.see(10, " ".join(c[:20]) + " | " + " ".join(c[19:]))  # 8 + 9 of 28, the cut and the repeat break the others
+    index.see(11, " ".join(a))  # the first document that holds a run keeps it
     got = index.contained()
     assert got == {0: (1.0, 8), 2: (pytest.approx(17 / 28), 10)}
 

@@ -72,6 +72,7 @@ def test_lines_end_at_newline_only(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffone\u2028still\u0085one\x0cand\ntwo\r\nthree".encode())
     assert texts(path) == ["one\u2028still\u0085one\x0cand", "two", "three"]
+    assert [raw for _, raw, _ in raw_lines(path)][1:] == [b"two", b"three"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 8, 1000])
@@ -89,7 +90,7 @@ def test_pieces_of_a_line_never_cut_a_character(tmp_path: Path, limit: int) -> N
 def test_damage_is_counted_located_and_repaired(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     good = b"good line of text\n" * 20
-    path.write_bytes(good + b"caf\xe9 au lait\nnul\0\0here\n\xef\xbf\xbd was there\nword word word word\n")
+    path.write_bytes(good + b"caf\xe9\xef\xbf\xbd au lait\nnul\0\0here\n\xef\xbf\xbd was there\nword word word word\n")
     source = corpus(path, max_chars=10)
     got = [d.text for d in source]
     report = source.report

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wordloom.api.labelled import InMemory, Parts, divide, from_memory, read
 from wordloom.api.pretraining import say
 from wordloom.api.results import Result, score_json, scores_json, table
-from wordloom.api.settings import recipe_from
+from wordloom.api.settings import recipe_from, refuse_changes
 from wordloom.api.start import Start, open_start
 from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.examples import Examples
@@ -111,7 +111,11 @@ def finetune_parts(
     again = f"wordloom finetune {start.name} {source} --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
 
     def make() -> Run:
-        return Run.open(out) if resume else Run.create(out, values, "finetune", overwrite)
+        if not resume:
+            return Run.create(out, values, "finetune", overwrite)
+        run = Run.open(out)
+        refuse_changes(run, recipe, {k: v for k, v in TABLES.items() if k != "train"}, {"data.train", "data.valid"})
+        return run
 
     with parallel.shared_run(world, make) as run:
         for line in (*start.report, *parts.notes):
@@ -124,7 +128,7 @@ def finetune_parts(
         torch.manual_seed(config.seed)
         model = start.build(task.heads(start.arch), config.seed)
         stream = ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed)
-        if world.writes:
+        if world.writes and "model" not in run.manifest:
             run.update_manifest(
                 parent=start.name,
                 data=parts.facts(),

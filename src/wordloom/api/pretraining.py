@@ -14,7 +14,7 @@ import torch
 
 from wordloom import presets
 from wordloom.api.results import Result, score_json
-from wordloom.api.settings import recipe_from, required
+from wordloom.api.settings import recipe_from, refuse_changes, required
 from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.packing import PackedRows, PairRows
@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "model.attention_dropout": 0.0,
 }
 HELD_OUT_ROWS = 512  # 65,000 tokens of 128-token rows: the interval of the loss is then about 1 %
+HELD_OUT_BATCH = 8  # rows evaluated together, and the unit of the bootstrap: 64 units carry an interval, 8 do not
 HELD_OUT_SEED = 20_000  # masks of the held-out rows; no training seed repeats them
 
 
@@ -85,8 +86,26 @@ def pretrain(
 
 def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run:
     if resume:
-        return Run.open(out)
+        run = Run.open(out)
+        changeable = {k: v for k, v in TABLES.items() if k != "train"}  # [train] is compared by the loop's plan
+        refuse_changes(run, recipe, changeable)
+        return run
+    refuse_impossible(recipe)
     return Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "pretrain", overwrite)
+
+
+def refuse_impossible(recipe: Recipe) -> None:
+    """Refuse what needs no reading of the text before a run is created, or worse, an old one replaced."""
+    Corpus(required(recipe.corpus, "corpus", "pretrain"))
+    if recipe.model.start is not None:
+        raise ConfigError("pre-training starts from random weights", where="model.start", cure="leave it out")
+    if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
+        Tokenizer.load(recipe.tokenizer.path)
+    architecture_of(recipe.model, recipe.model.preset or "bert-mini", None, recipe.train.length)
+    objective = recipe.objective or MaskedConfig()
+    if objective.next_sentence and objective.documents != "isolated":
+        cure = "remove objective.documents or objective.next_sentence"
+        raise ConfigError("next-sentence pairs are always isolated", cure=cure)
 
 
 def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
@@ -134,12 +153,12 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         objective_config, vocab_size=tokenizer.vocab_size, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
     )
     layout = _layout(train, tokenizer, config, objective_config)
-    held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective, config)
+    held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective)
     preset = recipe.model.preset or _preset_for(config, tokenizer.vocab_size, layout.rows_per_epoch)
     arch = architecture_of(recipe.model, preset, tokenizer, config.length)
     torch.manual_seed(config.seed)
     model = Model(Transformer(arch), objective.heads(arch))
-    if world.writes:
+    if world.writes and "model" not in run.manifest:
         run.update_manifest(**_model_facts(model, preset, tokenizer, run.path))
     job = Pretraining(objective, held_out)
     stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
@@ -170,34 +189,33 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
 def _layout(store: TokenStore, tokenizer: Tokenizer, config: TrainConfig, objective: MaskedConfig) -> Any:
     ids = {"cls_id": tokenizer.cls_id, "sep_id": tokenizer.sep_id, "pad_id": tokenizer.pad_id}
     if objective.next_sentence:
-        if objective.documents != "isolated":
-            raise ConfigError(
-                "next-sentence pairs are always isolated", cure="remove objective.documents or objective.next_sentence"
-            )
         return PairRows(store, config.length, seed=config.seed, **ids)
     return PackedRows(store, config.length, seed=config.seed, documents=objective.documents, **ids)
 
 
-def _held_out(layout: Any, objective: Masked, config: TrainConfig) -> list[Any]:
-    """Held-out rows with masks that never change, in batches of the training's size at most."""
+def _held_out(layout: Any, objective: Masked) -> list[Any]:
+    """Held-out rows with masks that never change, whatever the training's batch: drawn for all rows at once."""
     rows = min(layout.rows_per_epoch, HELD_OUT_ROWS)
     if rows == 0:
         raise DataError("no held-out text is long enough for a row", cure="raise corpus.valid_fraction or add text")
-    order, size = layout.order(0, rows), min(config.batch, 64)
     rng = np.random.Generator(np.random.Philox(key=[HELD_OUT_SEED, 0]))
-    return [objective.corrupt(layout.batch(order[i : i + size]), rng, 1.0) for i in range(0, rows, size)]
+    return objective.corrupt(layout.batch(layout.order(0, rows)), rng, 1.0).split(-(-rows // HELD_OUT_BATCH))
 
 
-def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer, length: int) -> Any:
-    """The preset's row with what the recipe replaces; a row never shorter than the training's."""
+def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> Any:
+    """The preset's row with what the recipe replaces; a row never shorter than the training's.
+
+    tokenizer: None only to learn whether the values are possible.
+    """
+    vocab_size, pad_id = (tokenizer.vocab_size, tokenizer.pad_id) if tokenizer is not None else (1, 0)
     overrides = {k: v for k, v in model.model_dump(exclude={"preset", "start"}).items() if v is not None}
-    arch = presets.architecture(preset, tokenizer.vocab_size, **overrides)
+    arch = presets.architecture(preset, vocab_size, **overrides)
     if length > arch.max_positions:
         raise ConfigError(
             f"train.length {length} is more than the {arch.max_positions} positions of {preset}",
             cure=f"set model.max_positions = {length}",
         )
-    return dataclasses.replace(arch, pad_id=tokenizer.pad_id)
+    return dataclasses.replace(arch, pad_id=pad_id)
 
 
 def flops_per_token(model: Model, length: int, rate: float) -> float:

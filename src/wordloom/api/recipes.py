@@ -14,9 +14,9 @@ from wordloom.api.compare import compare, read_all
 from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
 from wordloom.api.labelled import divide
 from wordloom.api.loading import load
-from wordloom.api.pretraining import pretrain, say
+from wordloom.api.pretraining import pretrain, refuse_impossible, say
 from wordloom.api.results import Result
-from wordloom.api.settings import recipe_from, required
+from wordloom.api.settings import recipe_from, refuse_changes, required
 from wordloom.api.start import open_start
 from wordloom.config import (
     ClassifyConfig,
@@ -72,7 +72,15 @@ def run_recipe(
         train = required(chosen.data, "data", "run").train
         return finetune(start, train, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
     values = chosen.model_dump(exclude_none=True, exclude_unset=True)
+    if not resume:
+        if chosen.corpus is not None:
+            refuse_impossible(chosen)
+        if chosen.compare is not None and chosen.data.test is None:
+            raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")
+        read_all(_second_stage(chosen), quiet=True)
     with Run.open(out) if resume else Run.create(out, values, "compare", overwrite) as run:
+        if resume:
+            refuse_changes(run, chosen, TABLES)
         return stages(run, chosen, quiet=quiet)
 
 

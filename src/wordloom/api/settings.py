@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wordloom.config import Recipe, Strict, make, merge, read_recipe
-from wordloom.errors import ConfigError
+from wordloom.errors import ConfigError, RunError
+from wordloom.run import Run
 
 T = TypeVar("T")
 
@@ -49,6 +50,26 @@ def recipe_from(
     for table, replaced in _lengths_replaced(overlay):
         values[table] = {k: v for k, v in values.get(table, {}).items() if k not in replaced}
     return make(Recipe, merge(merge(values, chosen), overlay), where=base if isinstance(base, (str, Path)) else None)
+
+
+def refuse_changes(
+    run: Run, chosen: Recipe, tables: Mapping[str, type[Strict]], hashed: Set[str] = frozenset()
+) -> None:
+    """A resumed run does what it was started to do: RunError names the first key of ``tables`` that differs.
+
+    hashed: dotted keys left out here because a hash of the content they name is compared.
+    """
+    before = read_recipe(run.path / "recipe.toml")
+    for table, model in tables.items():
+        was, now = ((getattr(r, table) or model.model_construct()).model_dump() for r in (before, chosen))
+        for key in was:
+            if f"{table}.{key}" not in hashed and was[key] != now[key]:
+                run.close()
+                raise RunError(
+                    f"cannot resume exactly: {table}.{key} was {was[key]!r} and is {now[key]!r} now",
+                    where=run.path,
+                    cure="use what the run was started with, or start a new run",
+                )
 
 
 def _dotted(key: str, tables: Mapping[str, type[Strict]]) -> str:

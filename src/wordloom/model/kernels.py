@@ -51,18 +51,23 @@ def use_backend(name: str | None) -> None:
     if name is not None and name not in BACKENDS:
         cure = f"use one of {', '.join(BACKENDS)}"
         raise ConfigError(f"there are no kernels {name!r}", where="WORDLOOM_KERNELS", cure=cure)
-    _chosen = name  # type: ignore[assignment]
+    _chosen = name
 
 
-def _native(x: Tensor) -> bool:
-    """Whether the kernels here apply to ``x``; plain torch otherwise."""
+def _loops(x: Tensor) -> bool:
+    """Whether the Numba loops take ``x``. Under autocast they do, in float32; the matrix products stay torch's."""
+    autocast = torch.is_autocast_enabled("cpu")
     return (
         x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
+        and (x.dtype is torch.float32 or (autocast and x.dtype is torch.bfloat16))
         and backend() != "torch"
+        and not torch.compiler.is_compiling()
+        and x.numel() > 0
     )
+
+
+def _onednn(x: Tensor) -> bool:
+    return backend() == "onednn" and not torch.is_autocast_enabled("cpu") and _loops(x)
 
 
 # --- linear -----------------------------------------------------------------------------------------------------
@@ -107,7 +112,7 @@ def _sum_rows(x: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``torch.nn.functional.linear``: x (..., K), weight (N, K), bias (N,) -> (..., N). See ``backend``."""
-    if _native(x) and weight.is_contiguous() and backend() == "onednn" and x.numel() > 0:
+    if _onednn(x) and weight.is_contiguous():
         return cast(Tensor, _Linear.apply(x, weight, bias))
     return F.linear(x, weight, bias)
 
@@ -143,8 +148,8 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """``torch.nn.functional.dropout``; x (..., D)."""
     if not training or p == 0:
         return x
-    if p < 1 and _native(x) and 0 < x.numel() < 2**32:
-        return cast(Tensor, _Dropout.apply(x, p))
+    if p < 1 and _loops(x) and x.numel() < 2**32:
+        return cast(Tensor, _Dropout.apply(x.float(), p))
     return F.dropout(x, p)
 
 
@@ -174,8 +179,8 @@ def dropout_add_norm(
     hidden, residual (..., D); weight, bias (D,); p: rate of dropout.
     """
     p = p if training else 0.0
-    if _native(hidden) and p < 1 and 0 < hidden.numel() < 2**32:
-        return cast(Tensor, _DropoutAddNorm.apply(hidden, residual, weight, bias, p, eps))
+    if p < 1 and _loops(hidden) and _loops(residual) and hidden.numel() < 2**32:
+        return cast(Tensor, _DropoutAddNorm.apply(hidden.float(), residual.float(), weight, bias, p, eps))
     return F.layer_norm(residual + dropout(hidden, p, training), weight.shape, weight, bias, eps)
 
 
@@ -206,7 +211,7 @@ class _Attention(torch.autograd.Function):
 def can_attend(qkv: Tensor, heads: int, p: float) -> bool:
     """Whether ``attention`` takes this case; otherwise use ``scaled_dot_product_attention``."""
     B, T, D3 = qkv.shape
-    return _native(qkv) and D3 % (12 * heads) == 0 and p < 1 and 0 < B * heads * T * T < 2**32
+    return _loops(qkv) and D3 % (12 * heads) == 0 and p < 1 and B * heads * T * T < 2**32
 
 
 def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float) -> Tensor:
@@ -220,7 +225,7 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float) -> Tensor:
     """
     B, T, _ = qkv.shape
     allowed = None if mask is None else mask.expand(B, 1, T, T)[:, 0].contiguous()
-    return cast(Tensor, _Attention.apply(qkv, allowed, heads, p))
+    return cast(Tensor, _Attention.apply(qkv.float(), allowed, heads, p))
 
 
 # --- output layer and loss ------------------------------------------------------------------------------------------
@@ -229,7 +234,7 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float) -> Tensor:
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        logits = _product(x, weight, bias) if backend() == "onednn" else F.linear(x, weight, bias)
+        logits = _product(x, weight, bias) if _onednn(x) else F.linear(x, weight, bias)
         losses = native.cross_entropy(logits, targets)
         ctx.save_for_backward(x, weight, logits)  # logits now hold the gradient of the sum
         return losses.sum()
@@ -238,7 +243,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, dlogits = ctx.saved_tensors
-        if backend() != "onednn":
+        if not _onednn(x):
             return (dlogits @ weight).mul_(grad), dlogits.t() @ (x * grad), dlogits.sum(0).mul_(grad), None
         dx = _product(dlogits, weight.t(), None).mul_(grad)
         return dx, _outer(dlogits, x * grad), dlogits.sum(0).mul_(grad), None
@@ -249,7 +254,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
 
     The gradient of the logits is made where the logits were: one (N, V) array in all, plain torch keeps three.
     """
-    if _native(x) and x.numel() > 0:
+    if _loops(x) and not torch.is_autocast_enabled("cpu"):
         return cast(Tensor, _LinearCrossEntropy.apply(x.contiguous(), weight, bias, targets))
     logits = linear(x, weight, bias)
     logits = logits if logits.dtype is torch.float64 else logits.float()  # bfloat16 sums lose terms

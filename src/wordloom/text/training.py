@@ -3,6 +3,10 @@
 Pipelines are those of published models, so that every converter that knows the model knows the tokenizer:
 wordpiece is BERT's, bpe is GPT's (Radford et al. 2018: BERT's splitting, ``</w>`` ends a word), byte-bpe is
 GPT-2's, unigram is T5's. The post-processor is BERT's in all of them: [CLS] A [SEP] (B [SEP]).
+
+The same text gives the same tokenizer, bit for bit, except for unigram: the library's trainer walks hash maps whose
+order it draws anew in each process, and its scores then differ in the third digit. Who must repeat a unigram run
+keeps the tokenizer's folder and gives it as ``tokenizer.path``.
 """
 
 from __future__ import annotations
@@ -180,7 +184,7 @@ class Alphabet(NamedTuple):
 
 
 def _alphabet(backend: tokenizers.Tokenizer, texts: list[str], config: TokenizerConfig) -> Alphabet:
-    """Enough characters for _COVERAGE of the text; they and their second forms take four fifths of the vocabulary at most.
+    """Enough characters for _COVERAGE of the text; with their second forms, at most four fifths of the vocabulary.
 
     Counted after normalisation, which works character by character, so that ties are cut by code point. The library
     alone would cut them, and number the second forms, in the order of a hash map that differs from run to run: the

@@ -86,7 +86,9 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed blocks instead of handing them back to the kernel. True where it took effect.
 
     Activations are freed and asked for again every step. By default glibc maps each large block anew, and the kernel
-    clears every page of it at first touch.
+    clears every page of it at first touch. Measured on a 4-layer, 256-wide encoder (32 x 128 tokens, bfloat16, 1
+    thread): 35,000-44,000 page faults a step become 350-700, system time 60-90 ms a step becomes 2 ms beside 660 ms
+    of user time; peak memory is the same (within 2 %).
     """
     if not sys.platform.startswith("linux"):
         return False
