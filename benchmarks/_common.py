@@ -88,7 +88,7 @@ def in_fresh_process(script: str, arguments: Iterable[object], threads: int) -> 
         "TOKENIZERS_PARALLELISM": "false",
     }
     command = [sys.executable, script, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))

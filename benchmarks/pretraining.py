@@ -23,9 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import _common as common
+import numpy as np
 
 LAYERS, WIDTH, HEADS, FFN, LENGTH, BATCH = 4, 256, 4, 1024, 128, 32
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

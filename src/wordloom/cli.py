@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wordloom.errors import WordloomError
+from wordloom.errors import ConfigError, WordloomError
 
 app = typer.Typer(
     help="From raw text to a served NLP model on your own machine, offline, with numbers you can trust.",
@@ -33,6 +33,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output on
 TextColumn = Annotated[str | None, typer.Option("--text", help="text column; guessed and stated when absent")]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="label column; guessed and stated when absent")]
 PairColumn = Annotated[str | None, typer.Option("--pair", help="column of the second text of a pair")]
+Kind = Annotated[
+    str | None, typer.Option("--kind", help="of labels: single, multi, regression; guessed and stated when absent")
+]
+Steps = Annotated[int | None, typer.Option(help="how long, in updates of the weights")]
+Epochs = Annotated[float | None, typer.Option(help="how long, in passes over the data")]
+Minutes = Annotated[float | None, typer.Option(help="how long, in minutes: the number of steps is fitted to it")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="highest learning rate")]
+Seed = Annotated[int | None, typer.Option(help="of weights, order and dropout")]
 
 
 def main() -> None:
@@ -49,6 +57,11 @@ def main() -> None:
     except BrokenPipeError:  # `wordloom predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except MemoryError:
+        print(
+            "error: not enough memory. Lower train.length or the batch; see docs/troubleshooting.md.", file=sys.stderr
+        )
+        sys.exit(2)
     except OSError as error:
         print(
             f"error: {error.filename or ''}: {error.strerror or error}. Check the path and the disk.", file=sys.stderr
@@ -64,12 +77,14 @@ def check(
     ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
+    pair: PairColumn = None,
+    kind: Kind = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at data before training: sizes, damage, duplicates, labels, leaks between splits."""
     from wordloom import api
 
-    report = api.check(paths, against=against or [], text=text, label=label)
+    report = api.check(paths, against=against or [], text=text, label=label, pair=pair, kind=kind)
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
 
@@ -97,16 +112,16 @@ def pretrain(
     preset: Annotated[
         str | None, typer.Option(help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="fit the training into this many minutes")] = None,
-    steps: Annotated[int | None, typer.Option()] = None,
-    epochs: Annotated[float | None, typer.Option()] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="folder of a tokenizer; trained on the corpus when absent")
+        str | None, typer.Option(help="a tokenizer's folder or run; trained on the corpus when absent")
     ] = None,
-    lr: Annotated[float | None, typer.Option()] = None,
+    lr: LearningRate = None,
     batch: Annotated[int | None, typer.Option(help="rows per step")] = None,
     length: Annotated[int | None, typer.Option(help="tokens per row")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Seed = None,
     recipe: RecipeFile = None,
     settings: Set = None,
     resume: Resume = False,
@@ -128,6 +143,10 @@ def pretrain(
     )
     if tokenizer is not None:
         chosen["tokenizer.path"] = tokenizer
+    if resume and recipe is None and (out / "recipe.toml").exists():
+        recipe = out / "recipe.toml"
+    if not corpus and recipe is None:
+        raise ConfigError("no corpus was given", cure="name files, folders or globs of raw text, or give --recipe")
     result = api.pretrain(corpus or None, out, recipe=recipe, resume=resume, overwrite=overwrite, **chosen)
     print(result.summary())
 
@@ -144,12 +163,13 @@ def finetune(
     label: LabelColumn = None,
     pair: PairColumn = None,
     labels: Annotated[int | None, typer.Option(help="use this many labelled examples only")] = None,
-    epochs: Annotated[float | None, typer.Option()] = None,
-    minutes: Annotated[float | None, typer.Option()] = None,
-    lr: Annotated[float | None, typer.Option()] = None,
+    kind: Kind = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    lr: LearningRate = None,
     batch: Annotated[int | None, typer.Option(help="examples per step")] = None,
     length: Annotated[int | None, typer.Option(help="tokens per window")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Seed = None,
     seeds: Annotated[int, typer.Option(help="train this many seeds, keep the best on validation")] = 1,
     recipe: RecipeFile = None,
     settings: Set = None,
@@ -160,9 +180,11 @@ def finetune(
     from wordloom import api
 
     chosen = _settings(
-        settings, text=text, label=label, pair=pair, labels=labels, epochs=epochs, minutes=minutes,
+        settings, text=text, label=label, pair=pair, kind=kind, labels=labels, epochs=epochs, minutes=minutes,
         lr=lr, batch=batch, length=length, seed=seed, valid=valid, test=test,
     )  # fmt: skip
+    if resume and recipe is None and (out / "recipe.toml").exists():
+        recipe = out / "recipe.toml"
     result = api.finetune(
         model, data, out, task=task, seeds=seeds, recipe=recipe, resume=resume, overwrite=overwrite, **chosen
     )
@@ -235,7 +257,9 @@ def _settings(assignments: list[str] | None, **flags: Any) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    if not text.isdigit() and text != "auto":
+        raise ConfigError(f"--size {text!r} is neither a whole number nor auto", cure="write for example --size 8192")
+    return text if text == "auto" else int(text)
 
 
 if __name__ == "__main__":

@@ -120,11 +120,12 @@ class Run:
             if old_lock is not None:
                 rename(path, aside)
             rename(building, path)
-        except OSError as error:
+        except (OSError, RunError) as error:
             shutil.rmtree(building, ignore_errors=True)
             _recover(path)
+            reason = error.strerror if isinstance(error, OSError) else error.what
             cure = "free disk space or choose another folder"
-            raise RunError(f"cannot create the run: {error.strerror}", where=path, cure=cure) from error
+            raise RunError(f"cannot create the run: {reason}", where=path, cure=cure) from error
         if old_lock is not None:
             old_lock.close()
             shutil.rmtree(aside, ignore_errors=True)

@@ -29,7 +29,7 @@ def test_it_overfits_eight_examples(tmp_path: Path, world: World, case: Case) ->
         stream: Any = Same(setup.job.objective.corrupt(batch, np.random.default_rng(0), 0.0))
     else:
         stream = ClassifyStream(setup.job, setup.examples.subset(range(8)), batch=8, seed=0)
-    setup.train(tmp_path / "run", stream=stream, steps=80, lr=1e-2, **STEADY)
+    setup.train(tmp_path / "run", stream=stream, steps=60, lr=1e-2, **STEADY)
     found = losses(tmp_path / "run")
     assert found[-1] < 0.05 < 0.3 < found[0]
 
@@ -153,8 +153,8 @@ def test_same_seed_same_losses_other_seed_other_losses(tmp_path: Path, world: Wo
 @pytest.mark.parametrize("case", COVER, ids=str)
 def test_each_source_of_randomness_follows_the_seed(world: World, case: Case) -> None:
     """[8] Order and masks alone, and the weights alone: one of them stuck would hide behind the other."""
-    a, b = set_up(world, case, 3), set_up(world, case, 4)
-    assert not torch.equal(a.batch().tokens, b.batch().tokens) or a.batch().ids != b.batch().ids
+    a, b = set_up(world, case, 3), set_up(world, case, 5)
+    assert any(a.batch(s).ids != b.batch(s).ids for s in range(3))
     assert not torch.equal(a.model.token_embedding, b.model.token_embedding)
     if case.pretrains:  # fresh masks at every visit of a row
         stream = CorruptedStream(a.stream.layout, a.job.objective.corrupt, rows=a.stream.layout.rows_per_epoch, seed=3)

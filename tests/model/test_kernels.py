@@ -149,11 +149,11 @@ def test_backward_drops_what_forward_dropped(fast: str) -> None:
 
 
 def test_no_randomness_is_drawn_where_there_is_none(fast: str) -> None:
-    x, w = torch.randn(4, 12), torch.ones(4)
+    x, w, qkv = torch.randn(4, 12), torch.ones(4), torch.randn(2, 5, 24)
     before = torch.get_rng_state()
     assert kernels.dropout(x, 0.5, False) is x
     assert kernels.dropout(x, 0.0, True) is x
-    kernels.attention(torch.randn(2, 5, 24), None, 2, 0.0)
+    kernels.attention(qkv, None, 2, 0.0)
     kernels.dropout_add_norm(x[:, :4], x[:, 4:8], w, w, p=0.5, eps=1e-6, training=False)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(kernels.dropout(x, 1.0, True), torch.zeros_like(x))

@@ -143,7 +143,7 @@ def full(name: str, original: Any, args: tuple[Any, ...]) -> None:
 
 def faults(folder: Path, fault: Callable[..., None], expected: int) -> dict[str, Any]:
     """Every operation of a run in turn; a run that the fault did not reach ends the list."""
-    steps = 6
+    steps = 4
     train(folder / "whole", steps)
     whole = result(folder / "whole")
     wrong: list[Any] = []

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wordloom.api.pretraining import get_tokenizer
 from wordloom.api.settings import recipe_from
-from wordloom.config import CorpusConfig, TokenizerConfig
+from wordloom.config import ClassifyConfig, CorpusConfig, TokenizerConfig, make
 from wordloom.data.check import CheckReport
 from wordloom.data.check import check as check_data
 from wordloom.data.corpus import Corpus
@@ -22,17 +21,22 @@ def check(
     against: Sequence[str | Path] = (),
     text: str | None = None,
     label: str | None = None,
+    pair: str | None = None,
+    kind: str | None = None,
 ) -> CheckReport:
     """Pre-flight of raw or labelled files, and of leaks between them and ``against``."""
     given = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     others = {Path(p).name if len({Path(q).name for q in against}) == len(against) else str(p): str(p) for p in against}
-    return check_data(given, against=others, text=text, label=label)
+    given_kind = make(ClassifyConfig, {"kind": kind or "auto"}).kind
+    return check_data(given, against=others, text=text, label=label, pair=pair, kind=given_kind)
 
 
 def train_tokenizer(
     corpus: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, **settings: Any
 ) -> list[str]:
-    """Train a tokenizer into OUT/tokenizer (and OUT/bundle, so that OUT opens like any run); lines of its quality."""
+    """Train a tokenizer into OUT/tokenizer; lines of its quality."""
+    from wordloom.api.pretraining import get_tokenizer  # torch: ``check`` does without
+
     settings["corpus.paths"] = [str(p) for p in corpus]
     recipe = recipe_from(settings, {"tokenizer": TokenizerConfig, "corpus": CorpusConfig})
     assert recipe.corpus is not None

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wordloom.api.labelled import InMemory, Parts, divide, from_memory, read
-from wordloom.api.pretraining import say
+from wordloom.api.pretraining import layers_of, say
 from wordloom.api.results import Result, score_json, scores_json, table
 from wordloom.api.settings import recipe_from, refuse_changes
 from wordloom.api.start import Start, open_start
@@ -118,7 +118,7 @@ def finetune_parts(
         return run
 
     with parallel.shared_run(world, make) as run:
-        for line in (*start.report, *parts.notes):
+        for line in parts.notes:
             say(line, quiet)
         names = parts.test.label_names() if parts.test is not None else ()
         task = Classify.fit(
@@ -131,6 +131,7 @@ def finetune_parts(
         if world.writes and "model" not in run.manifest:
             run.update_manifest(
                 parent=start.name,
+                start=list(start.report),
                 data=parts.facts(),
                 model={"start": start.name, "parameters": sum(p.numel() for p in model.parameters()),
                        "layers": start.arch.layers, "width": start.arch.width, "pooling": task_config.pooling},
@@ -143,7 +144,7 @@ def finetune_parts(
             config,
             run,
             resume=resume,
-            layers=[(d, list(m.parameters())) for d, m in enumerate(model.body.layers_by_depth())],
+            layers=layers_of(model),
             facts={"tokenizer": start.tokenizer.hash, "examples": parts.sha256},
             resume_command=again,
             quiet=quiet,

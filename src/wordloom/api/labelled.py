@@ -88,6 +88,7 @@ def divide(train: Examples, valid: Examples | None, test: Examples | None, confi
         train = train.sample(config.labels, seed)
         notes.append(f"{config.labels} labelled examples drawn with seed {seed}")
     if valid is None:
+        total = len(train)
         train, valid = train.split(config.valid_fraction, seed)
-        notes.append(f"{len(valid)} of them set aside for validation (--valid gives a file of its own)")
+        notes.append(f"{len(valid)} of {total} examples set aside for validation (--valid gives a file of its own)")
     return Parts(train, valid, test, tuple(notes))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from wordloom import presets
 from wordloom.api.results import Result, score_json
@@ -160,6 +161,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     model = Model(Transformer(arch), objective.heads(arch))
     if world.writes and "model" not in run.manifest:
         run.update_manifest(**_model_facts(model, preset, tokenizer, run.path))
+    start_from_frequencies(model, train, tokenizer)
     job = Pretraining(objective, held_out)
     stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
     outcome = fit(
@@ -169,6 +171,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         config,
         run,
         resume=resume,
+        layers=layers_of(model),
         facts={"tokenizer": tokenizer.hash, "tokens": train.manifest["sha256"], "preset": preset},
         unigram_entropy=train.unigram_entropy,
         flops_per_token=flops_per_token(model, config.length, objective_config.rate),
@@ -216,6 +219,27 @@ def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None
             cure=f"set model.max_positions = {length}",
         )
     return dataclasses.replace(arch, pad_id=pad_id)
+
+
+def start_from_frequencies(model: Model, store: TokenStore, tokenizer: Tokenizer) -> None:
+    """Set the masked head's bias to the log frequency of every token, so that step 0 stands at the unigram entropy.
+
+    Otherwise the first hundred steps learn that bias and nothing else. Measured on 2.9 M words of documentation,
+    bert-tiny, 60 s on one core: held-out loss 5.82 without, 5.68 with, after 45 s.
+    """
+    counts = np.ones(tokenizer.vocab_size)
+    for i in range(0, len(store.tokens), 1 << 22):  # the store may be larger than memory
+        counts += np.bincount(store.tokens[i : i + (1 << 22)], minlength=tokenizer.vocab_size)
+    counts[tokenizer.special_ids] = 1.0  # never masked
+    bias = model.heads["masked"].bias
+    assert isinstance(bias, nn.Parameter)
+    with torch.no_grad():
+        bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
+
+
+def layers_of(model: Model) -> list[tuple[int, list[nn.Parameter]]]:
+    """(depth, parameters) from the embeddings up: what Muon, layer-wise decay and freezing need to know."""
+    return [(depth, list(module.parameters())) for depth, module in enumerate(model.body.layers_by_depth())]
 
 
 def flops_per_token(model: Model, length: int, rate: float) -> float:

@@ -38,7 +38,10 @@ def recipe_from(
     tables: name -> model, in the order in which flat keys are looked up.
     Raises ConfigError for a key no table has, naming the near miss.
     """
-    overlay = {_dotted(key, tables): value for key, value in settings.items() if value is not None}
+    overlay: dict[str, Any] = {}
+    for key, value in ((_dotted(k, tables), v) for k, v in settings.items() if v is not None):
+        if overlay.setdefault(key, value) != value:
+            raise ConfigError(f"{key} is given twice, as {overlay[key]!r} and {value!r}", cure="give it once")
     if isinstance(base, Recipe):
         values = base.model_dump(exclude_unset=True)
     elif base is not None:

@@ -240,6 +240,11 @@ class ClassifyStream:
         self._sizes: Ints = self.windows.example_tokens * drawn // counts  # tokens of a visit
         self._plan: tuple[int, list[Ints]] | None = None
 
+    @property
+    def smallest_step(self) -> int:
+        """Examples of the smallest batch of an epoch: more micro-batches than this are impossible."""
+        return len(self.targets) // self.steps_per_epoch
+
     def plan(self, epoch: int) -> list[Ints]:
         """Example numbers of every batch of an epoch."""
         if self._plan is None or self._plan[0] != epoch:

@@ -316,6 +316,7 @@ def _restore(s: Setting, kept: Checkpoints, log: RunLog, run: Run) -> tuple[int,
         found = load(kept.folder / kept.index.kept[0])
     step = found.step if found else 0
     if s.world.writes:
+        run.update_manifest(status="running")
         evaluated = kept.index.evaluation(step) is not None
         run.cut_log(lambda row: row.get("step", 0) < step + ("evaluation" not in row or evaluated))
     if found is None:

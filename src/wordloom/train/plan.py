@@ -70,7 +70,8 @@ def make_plan(
 ) -> Plan:
     """Decide what the recipe left open. Rank 0 decides for all; every rank takes part in the trials."""
     start = trial.clock()
-    parts = world.share(pick_parts(config, world, device, trial))
+    smallest = getattr(stream, "smallest_step", None)  # of a stream whose steps differ in size
+    parts = world.share(pick_parts(config, world, device, trial, smallest))
     forecast = None
     if config.minutes is not None:
         step_seconds, evaluation_seconds = measure(trial, parts, 60 * config.minutes)
@@ -134,29 +135,36 @@ def measure(trial: Trial, parts: int, budget: float) -> tuple[float, float]:
     return statistics.median(times), trial.clock() - before
 
 
-def pick_parts(config: TrainConfig, world: World, device: torch.device, trial: Trial) -> int:
-    """Micro-batches per step: a multiple of the processes, as few as memory allows."""
-    if config.batch < world.size:
-        cure = f"set train.batch to {world.size} or more"
-        raise ConfigError(f"{config.batch} rows cannot be shared by {world.size} processes", cure=cure)
+def pick_parts(
+    config: TrainConfig, world: World, device: torch.device, trial: Trial, smallest: int | None = None
+) -> int:
+    """Micro-batches per step: a multiple of the processes, as few as memory allows, one row each at least.
+
+    smallest: rows of the smallest step, where steps differ.
+    """
+    rows = min(config.batch, smallest or config.batch)
+    if rows < world.size:
+        cure = f"set train.batch to {world.size} or more, or use fewer processes"
+        raise ConfigError(f"{rows} rows cannot be shared by {world.size} processes", cure=cure)
+    most = rows // world.size * world.size
     if config.micro_batch != "auto":
         parts = math.ceil(config.batch / config.micro_batch)
         parts = math.ceil(parts / world.size) * world.size
         if parts > config.batch:
             cure = f"make train.batch a multiple of {world.size}"
             raise ConfigError(f"{config.batch} rows cannot be split into {parts} micro-batches", cure=cure)
-        return parts
+        return min(parts, most)
     if device.type == "cuda":
-        return _try_parts(config.batch, world, trial)
-    probe = max(parts for parts in _choices(config.batch, world.size) if parts <= 8 * world.size)
+        return _try_parts(rows, world, trial)
+    probe = max(parts for parts in _choices(rows, world.size) if parts <= 8 * world.size)
     with machine.PeakMemory() as peak:
         trial.part(probe)
     free = machine.available_memory(device)
     if peak.bytes is None or free is None:
         return world.size
     allowed = MEMORY_SHARE * free / world.size
-    fitting = (parts for parts in _choices(config.batch, world.size) if peak.bytes * probe / parts <= allowed)
-    return next(fitting, config.batch // world.size * world.size)
+    fitting = (parts for parts in _choices(rows, world.size) if peak.bytes * probe / parts <= allowed)
+    return next(fitting, most)
 
 
 def _choices(batch: int, size: int) -> Iterator[int]:

@@ -97,6 +97,8 @@ def load_bundle(folder: str | Path) -> Bundle:
     wrong = [key for key, kind in kinds.items() if not isinstance(values.get(key), kind)]
     if wrong:
         raise BundleError(f"lacks a usable {', '.join(wrong)}", where=where, cure=_AGAIN)
+    if "model.safetensors" not in values["hashes"]:
+        raise BundleError("lacks the hash of model.safetensors", where=where, cure=_AGAIN)
     for name, expected in values["hashes"].items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} is missing", where=folder, cure=_AGAIN)
@@ -121,7 +123,8 @@ def _fill(model: Model, folder: Path) -> None:
             try:
                 model.heads[name].load_state_dict(state)
             except RuntimeError as error:
-                raise BundleError(f"head {name} does not fit: {error}", where=folder, cure=_AGAIN) from None
+                mismatch = str(error).splitlines()[-1].strip().rstrip(".")
+                raise BundleError(f"head {name} does not fit: {mismatch}", where=folder, cure=_AGAIN) from None
             fresh -= {f"heads.{name}.{k}" for k in state}
     if fresh:
         raise BundleError(f"missing {', '.join(sorted(fresh))}", where=folder, cure=_AGAIN)

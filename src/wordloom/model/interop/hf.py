@@ -133,8 +133,10 @@ def apply_states(model: Model, states: Mapping[str, Mapping[str, Tensor]]) -> li
             given = {k: v for k, v in given.items() if k in own}
             head.load_state_dict(given, strict=False)
             fresh += [f"heads.{name}.{k}" for k in own if k not in given]
-    except RuntimeError as error:  # torch lists every mismatch
-        raise BundleError(f"the weights do not fit the model: {error}", cure="keep the saved architecture") from None
+    except RuntimeError as error:  # torch lists every mismatch, a line each, after a heading
+        mismatch = str(error).splitlines()[1:2] or [str(error)]
+        what = f"the weights do not fit the model: {mismatch[0].strip().rstrip('.')}"
+        raise BundleError(what, cure="keep the saved architecture") from None
     return fresh
 
 

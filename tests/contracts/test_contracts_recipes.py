@@ -1,0 +1,69 @@
+"""[12] Every shipped recipe parses, and its stages run three steps each on tiny files at tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+import wordloom
+from wordloom import api
+from wordloom.config import Recipe, read_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = Path(wordloom.__file__).parent / "api" / "demo.toml"
+RECIPES = [DEMO, *sorted((ROOT / "recipes").glob("**/*.toml"))]
+
+
+def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Overrides that keep what the recipe is about (objective, optimiser, schedule, task) and shrink the rest."""
+    values: dict[str, Any] = {**tiny.MODEL, **tiny.TRAIN}
+    if recipe.corpus is not None:
+        values["corpus.paths"] = [str(tiny.write_corpus(folder / "corpus.txt"))]
+        if recipe.corpus.documents in ("blank-line", "file"):
+            values["corpus.documents"] = "line"
+    if recipe.tokenizer is None or recipe.tokenizer.path is None:
+        values["tokenizer.vocab_size"] = 320 if recipe.tokenizer and recipe.tokenizer.kind == "byte-bpe" else 150
+    if recipe.data is not None:
+        data, task = recipe.data, recipe.task
+        kind = task.kind if task and task.kind != "auto" else "single"
+        columns = {"text": data.text or "text", "label": data.label or "label", "pair": data.pair or "second"}
+        columns = {k: v if not v.isdigit() else f"column{v}" for k, v in columns.items()}
+        for part, seed in (("train", 0), ("valid", 1), ("test", 2)):
+            if getattr(data, part):
+                path = folder / f"{part}.jsonl"
+                tiny.write_labelled(path, 24, kind, data.pair is not None, seed, **columns)
+                values[f"data.{part}"] = str(path)
+        values |= {f"data.{k}": columns[k] for k in ("text", "label", "pair") if getattr(data, k)}
+        if data.labels is not None:
+            values["data.labels"] = 12
+    if recipe.corpus is not None and recipe.data is not None:
+        values |= {f"finetune.{k.partition('.')[2]}": v for k, v in tiny.TRAIN.items()}
+    if recipe.compare is not None:
+        values |= {"compare.labels": [12], "compare.seeds": [0]}
+    if recipe.corpus is None and recipe.model.start is not None:
+        start = folder / "start"
+        tokenizer = {"tokenizer.vocab_size": 150}
+        api.pretrain(tiny.write_corpus(folder / "corpus.txt"), start, preset="bert-tiny", quiet=True,
+                     **tiny.MODEL, **tiny.TRAIN, **tokenizer)  # fmt: skip
+        values["model.start"] = str(start)
+    return values
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe_runs_three_steps(tmp_path: Path, path: Path) -> None:
+    recipe = read_recipe(path)
+    result = api.run_recipe(path, tmp_path / "out", quiet=True, **small(recipe, tmp_path))
+    logs = list((tmp_path / "out").rglob("metrics.jsonl"))
+    assert result.scores and logs and (tmp_path / "out" / "bundle" / "wordloom.json").exists()
+    for log in logs:
+        assert '"step": 3' in log.read_text(), log
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_first_comment_is_the_command_and_the_result_to_expect(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in lines[: next(i for i, x in enumerate(lines) if x[:1] != "#")])
+    assert "wordloom " in comment and "xpect" in comment
