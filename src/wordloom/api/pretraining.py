@@ -101,7 +101,7 @@ def refuse_impossible(recipe: Recipe) -> None:
     if recipe.model.start is not None:
         raise ConfigError("pre-training starts from random weights", where="model.start", cure="leave it out")
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
-        Tokenizer.load(recipe.tokenizer.path)
+        open_tokenizer(recipe.tokenizer.path)
     architecture_of(recipe.model, recipe.model.preset or "bert-mini", None, recipe.train.length)
     objective = recipe.objective or MaskedConfig()
     if objective.next_sentence and objective.documents != "isolated":
@@ -134,10 +134,16 @@ def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
         run.update_manifest(data=_data_facts(corpus_config, train, valid), unigram_entropy=train.unigram_entropy)
 
 
+def open_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a folder, or of a run: RUN/tokenizer."""
+    inside = Path(path) / "tokenizer"
+    return Tokenizer.load(inside if inside.is_dir() else path)
+
+
 def get_tokenizer(corpus: CorpusConfig, config: TokenizerConfig, quiet: bool) -> Tokenizer:
     """The tokenizer of a folder, or one trained on the corpus (of the suggested size for "auto")."""
     if config.path is not None:
-        return Tokenizer.load(config.path)
+        return open_tokenizer(config.path)
     if config.vocab_size == "auto":
         suggestion = suggest_size((d.text for d in Corpus(corpus)), config)
         for line in suggestion.lines():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wordloom import presets
-from wordloom.api.pretraining import architecture_of
+from wordloom.api.pretraining import architecture_of, open_tokenizer
 from wordloom.config import Recipe, TokenizerConfig
 from wordloom.errors import BundleError, ConfigError
 from wordloom.model.architecture import Architecture
@@ -85,5 +85,5 @@ def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:
     config = recipe.tokenizer or TokenizerConfig()
     if config.vocab_size == "auto":
         config = config.model_copy(update={"vocab_size": 8192})
-    tokenizer = Tokenizer.load(config.path) if config.path is not None else Tokenizer.train(texts, config)
+    tokenizer = open_tokenizer(config.path) if config.path is not None else Tokenizer.train(texts, config)
     return Start(name, architecture_of(recipe.model, name, tokenizer, recipe.train.length), tokenizer, None)
