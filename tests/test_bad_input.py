@@ -174,7 +174,7 @@ BUNDLES: dict[str, tuple[Callable[[Path, Runs], object], str]] = {
     ),
     "another number of labels": (
         lambda b, _: edit(b / "wordloom.json", lambda v: v["extra"]["task"].update(labels=["a", "b", "c"], class_weights=[1, 1, 1])),
-        "the task names 3 labels, the weights know [2]"
+        "(3 labels) is not the one in the weights"
     ),
     "no tokenizer": (lambda b, _: [p.unlink() for p in (b / "tokenizer.json", b / "vocab.txt")], "no tokenizer.json"),
     "junk for a tokenizer": (lambda b, _: (b / "tokenizer.json").write_bytes(b"{}"), "not a tokenizer"),

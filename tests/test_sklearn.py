@@ -37,8 +37,7 @@ CHECKS = [
     "check_get_params_invariance",
     "check_set_params",
     "check_mixin_order",
-    "check_do_not_raise_errors_in_init_or_set_param",
-    "check_estimator_get_tags_default_keys",
+    "check_do_not_raise_errors_in_init_or_set_params",
 ]
 TEXTS, LABELS, _ = tiny.labelled(16)
 
@@ -56,22 +55,19 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def classifier(start: str, **values: Any) -> TextClassifier:
-    return TextClassifier(start, **{"epochs": 1, "batch": 8, "length": 32, "lr": 3e-3, **values})
+    return TextClassifier(start, **{"epochs": 1, "batch": 8, "length": 32, "lr": 1e-2, **values})
 
 
 @pytest.fixture(scope="module")
 def fitted(start: str) -> TextClassifier:
-    return classifier(start, epochs=8).fit(TEXTS, LABELS)
+    return classifier(start, epochs=20).fit(TEXTS, LABELS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 @pytest.mark.filterwarnings("ignore")
 def test_estimator_checks_that_need_no_data(name: str) -> None:
     check = getattr(estimator_checks, name)
-    subject = TextClassifier if name == "check_parameters_default_constructible" else TextClassifier()
-    if name == "check_parameters_default_constructible":
-        subject = TextClassifier()
-    check("TextClassifier", subject)
+    check("TextClassifier", TextClassifier())
 
 
 def test_scikit_learn_itself_can_check_no_more() -> None:
@@ -81,7 +77,7 @@ def test_scikit_learn_itself_can_check_no_more() -> None:
 
 
 def test_parameters_survive_fitting_and_cloning(start: str, fitted: TextClassifier) -> None:
-    before = classifier(start, epochs=8).get_params()
+    before = classifier(start, epochs=20).get_params()
     assert fitted.get_params() == before
     copy = clone(fitted)
     assert copy.get_params() == before and not hasattr(copy, "classes_")
@@ -124,7 +120,7 @@ def test_answers_depend_on_the_text_alone(fitted: TextClassifier) -> None:
 def test_label_types_come_back(start: str, labels: list[Any]) -> None:
     """Columns follow ``classes_``, sorted as numbers where they are numbers ("10" sorts before "9")."""
     y = np.array([labels[i % 2] for i in range(len(TEXTS))])
-    estimator = classifier(start, epochs=8).fit(TEXTS, y)
+    estimator = classifier(start, epochs=20).fit(TEXTS, y)
     np.testing.assert_array_equal(estimator.classes_, np.unique(y))
     assert estimator.predict(TEXTS).dtype == y.dtype
     assert (estimator.predict(TEXTS) == y).mean() > 0.9
@@ -154,14 +150,14 @@ def test_pickling_in_memory(fitted: TextClassifier) -> None:
 
 def test_grid_search_and_pipeline(start: str) -> None:
     steps = make_pipeline(FunctionTransformer(lambda X: [t.upper() for t in X]), classifier(start))
-    grid = {"textclassifier__lr": [1e-6, 3e-3], "textclassifier__epochs": [6]}
+    grid = {"textclassifier__lr": [1e-6, 1e-2], "textclassifier__epochs": [15]}
     search = GridSearchCV(steps, grid, cv=2, error_score="raise").fit(TEXTS, LABELS)
-    assert search.best_params_["textclassifier__lr"] == 3e-3  # a rate of a millionth learns nothing
+    assert search.best_params_["textclassifier__lr"] == 1e-2  # a rate of a millionth learns nothing
     assert search.predict(TEXTS).shape == (16,)
 
 
 def test_cross_validation_with_a_scorer_of_probabilities(start: str) -> None:
-    scores = cross_val_score(classifier(start, epochs=6), TEXTS, LABELS, cv=2, scoring="roc_auc")
+    scores = cross_val_score(classifier(start, epochs=15), TEXTS, LABELS, cv=2, scoring="roc_auc")
     assert scores.shape == (2,) and scores.mean() > 0.5
 
 

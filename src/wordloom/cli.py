@@ -217,6 +217,8 @@ def predict(
     """Predict, in input order: a table, or JSON lines with --json."""
     from wordloom import api
 
+    if data == "-" and sys.stdin.isatty():
+        print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
     for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json):
         print(line)
 
@@ -239,13 +241,14 @@ def run(
 @app.command()
 def demo(
     out: Out = Path("demo-run"),
-    minutes: Annotated[float, typer.Option(help="of pre-training")] = 4.0,
+    minutes: Annotated[float, typer.Option(help="of pre-training")] = 3.5,
+    resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """The whole path on the documentation already on this machine: no download, under ten minutes."""
     from wordloom import api
 
-    print(api.demo(out, minutes=minutes, overwrite=overwrite).summary())
+    print(api.demo(out, minutes=minutes, resume=resume, overwrite=overwrite).summary())
 
 
 def _settings(assignments: list[str] | None, **flags: Any) -> dict[str, Any]:

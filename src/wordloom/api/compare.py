@@ -96,9 +96,21 @@ def compare(
 
 
 def _arm(folder: Path, start: Start, parts: Parts, recipe: Recipe, quiet: bool) -> NDArray[np.float64]:
-    """Correct answers (n,) of one run; a run that finished before is read, one that did not is made anew."""
+    """Correct answers (n,) of one run; a run that finished before is read, one that did not is resumed."""
     if not (folder.exists() and read_manifest(folder)["status"] == "finished"):
-        finetune_parts(start, parts, recipe, folder, overwrite=folder.exists(), baseline=False, quiet=quiet)
+        begun = (folder / "checkpoints" / "index.json").exists()
+        again = f"the same command with --out {folder.parents[1]} --resume"
+        finetune_parts(
+            start,
+            parts,
+            recipe,
+            folder,
+            resume=begun,
+            overwrite=folder.exists(),
+            baseline=False,
+            quiet=quiet,
+            again=again,
+        )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     with (folder / "predictions.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]

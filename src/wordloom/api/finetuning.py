@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.labelled import InMemory, Parts, divide, from_memory, read
 from wordloom.api.pretraining import layers_of, say
 from wordloom.api.results import Result, score_json, scores_json, table
@@ -102,13 +104,16 @@ def finetune_parts(
     overwrite: bool = False,
     baseline: bool = True,
     quiet: bool = False,
+    again: str | None = None,
 ) -> Result:
-    """One fine-tuning run from a resolved start and divided data."""
+    """One fine-tuning run from a resolved start and divided data. again: the command that resumes it."""
     config, task_config = recipe.train, recipe.task or ClassifyConfig()
     world = parallel.start()
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     source = recipe.data.train if recipe.data is not None else "DATA"
-    again = f"wordloom finetune {start.name} {source} --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
+    again = (
+        again or f"wordloom finetune {start.name} {source} --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
+    )
 
     def make() -> Run:
         if not resume:
@@ -125,6 +130,7 @@ def finetune_parts(
             task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
             names=[*names, *parts.valid.label_names()],
         )  # fmt: skip
+        settle_kernels(run, resume)
         torch.manual_seed(config.seed)
         model = start.build(task.heads(start.arch), config.seed)
         stream = ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed)
@@ -152,7 +158,10 @@ def finetune_parts(
         )
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
-        return _measure(run, task, model, parts, recipe, baseline=baseline)
+        result = _measure(run, task, model, parts, recipe, baseline=baseline)
+        run.update_manifest(command=again.removesuffix(" --resume"), **finished_facts(run, outcome))
+        run.finish()
+        return dataclasses.replace(result, report=render(run.path))
 
 
 def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe, *, baseline: bool) -> Result:
@@ -180,8 +189,7 @@ def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe,
     _write_predictions(run, task, part, probabilities)
     predictor.extra["scores"] = values["scores"]
     predictor.save(run.bundle, overwrite=True)
-    run.finish()
-    return Result(run.path, "finetune", values, notes, render(run.path), predictor)
+    return Result(run.path, "finetune", values, notes, predictor=predictor)
 
 
 def _headline(task: Classify, scores: dict[str, Score], parts: Parts) -> str:
@@ -249,7 +257,7 @@ def _details(
 def _reliability(gold: NDArray, probabilities: NDArray, bins: int = 15) -> list[dict[str, float]]:
     """Mean confidence and accuracy in equal-width bins, empty ones left out (Guo et al. 2017, section 2)."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == gold
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # (low, high], as the metric
     return [
         {"confidence": float(confidence[m].mean()), "accuracy": float(correct[m].mean()), "count": int(m.sum())}
         for b in range(bins)

@@ -53,8 +53,11 @@ class Evaluation:
         metrics = list(self.scores[names[0]])
         rows = [[m, *(_cell(self.scores[n][m]) for n in names)] for m in metrics]
         lines = [self.columns, *table(rows, [f"{self.examples} examples", *names])]
-        notes = {s.note for scores in self.scores.values() for s in scores.values() if s.note}
-        lines += sorted(notes)
+        noted: dict[str, list[str]] = {}
+        for m in metrics:
+            for note in {self.scores[n][m].note for n in names} - {""}:
+                noted.setdefault(note, []).append(m)
+        lines += [f"{', '.join(about)}: {note}" for note, about in noted.items()]
         if self.test is not None:
             lines.append(f"paired test: {self.test.verdict} (p = {self.test.p_value:.3g})")
         return lines
@@ -75,6 +78,8 @@ def evaluate(
     """Scores with 95 % intervals of one model, or of two with a paired test on the same examples."""
     if not 1 <= len(models) <= 2:
         raise ConfigError(f"{len(models)} models were given", cure="write: wordloom evaluate RUN [RUN2] DATA")
+    if Path(data).is_dir():
+        raise ConfigError("a folder, not a labelled file", where=data, cure="write: wordloom evaluate RUN [RUN2] DATA")
     predictors = [load(m) for m in models]
     first = predictors[0]
     if any((p.kind, p.labels) != (first.kind, first.labels) for p in predictors):
@@ -157,5 +162,5 @@ def _row(answer: Prediction, source: Any, labels: tuple[str, ...]) -> dict[str, 
 def _shown(answer: Prediction) -> str:
     if isinstance(answer.value, float):
         return f"{answer.value:.4g}"
-    value = ", ".join(answer.value) if isinstance(answer.value, tuple) else str(answer.value)
+    value = (", ".join(answer.value) or "(none)") if isinstance(answer.value, tuple) else str(answer.value)
     return f"{value}\t{float(np.max(answer.probabilities)):.3f}"

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from wordloom import presets
+from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.results import Result, score_json
 from wordloom.api.settings import recipe_from, refuse_changes, required
 from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
@@ -163,6 +164,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective)
     preset = recipe.model.preset or _preset_for(config, tokenizer.vocab_size, layout.rows_per_epoch)
     arch = architecture_of(recipe.model, preset, tokenizer, config.length)
+    settle_kernels(run, resume)
     torch.manual_seed(config.seed)
     model = Model(Transformer(arch), objective.heads(arch))
     if world.writes and "model" not in run.manifest:
@@ -190,7 +192,9 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     extra = {"tokenizer_hash": tokenizer.hash, "length": config.length, "preset": preset, "scores": outcome.scores}
     save_bundle(run.bundle, model, "pretrained", extra, also=tokenizer.save, overwrite=True)
     scores = held_out_scores(job, model, train)
-    run.write_scores({"main": "loss", "scores": {k: score_json(v) for k, v in scores.items()}})
+    values = {k: score_json(v) for k, v in scores.items()}
+    run.write_scores({"main": "loss", "scores": values, "examples": sum(b.rows for b in held_out)})
+    run.update_manifest(**finished_facts(run, outcome))
     run.finish()
     return Result(run.path, "pretrain", outcome.scores, _notes(scores, outcome, train, preset), render(run.path))
 
@@ -319,7 +323,7 @@ def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) ->
         },
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
         "hashes": {"tokenizer": tokenizer.hash},
-        "command": f"wordloom pretrain --recipe {path.name}/recipe.toml --out {path.name}",
+        "command": f"wordloom pretrain --recipe {path.name}/recipe.toml --out NEW-RUN",
     }
 
 

@@ -31,7 +31,7 @@ from wordloom.config import (
     TrainConfig,
     read_recipe,
 )
-from wordloom.errors import ConfigError
+from wordloom.errors import ConfigError, DataError
 from wordloom.report import render
 from wordloom.run import Run, read_manifest
 from wordloom.train import machine
@@ -132,20 +132,15 @@ def _second_stage(recipe: Recipe) -> Recipe:
 DEMO_LABELS = (200, 2000)
 
 
-def demo(out: str | Path, *, minutes: float = 4.0, overwrite: bool = False, quiet: bool = False) -> Result:
+def demo(
+    out: str | Path, *, minutes: float = 3.5, resume: bool = False, overwrite: bool = False, quiet: bool = False
+) -> Result:
     """The whole path on documentation already on this machine; see ``wordloom.demo`` for the corpus and the task."""
     recipe = demo_recipe(Path(out), minutes)
-    with Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "compare", overwrite) as run:
-        say("reading the documentation on this machine ...", quiet)
-        found = corpus_demo.collect_documentation(workers=machine.pick_threads(None))
-        files = corpus_demo.write_demo(run.path / "data", found.docs, seed=0, labels=DEMO_LABELS)
-        report = found.report
-        say(
-            f"{report['kept']} texts, {report['words']:,} words of {report['packages']} packages "
-            f"in {report['seconds']:.0f} s; task: which of {len(files.labels)} packages is this from?",
-            quiet,
-        )
-        _no_leak(files, quiet)
+    values = recipe.model_dump(exclude_none=True, exclude_unset=True)
+    with Run.open(out) if resume else Run.create(out, values, "compare", overwrite) as run:
+        if "task" not in run.manifest:  # a resumed demo keeps its corpus, whatever was installed since
+            run.update_manifest(task=_demo_data(run.path / "data", quiet))
         result = stages(run, recipe, quiet=quiet)
     example = "Returns the mean of the array elements along the given axis, ignoring missing values."
     answer = load(out).predict([example])[0]
@@ -153,9 +148,29 @@ def demo(out: str | Path, *, minutes: float = 4.0, overwrite: bool = False, quie
         *result.notes,
         f'example: "{example}" -> {answer}',
         f"next: wordloom predict {out} -",
-        f"      wordloom evaluate {out} {files.test}",
+        f"      wordloom evaluate {out} {run.path / 'data' / 'test.jsonl'}",
     ]
     return Result(result.path, "demo", result.scores, notes, result.report, result.predictor)
+
+
+def _demo_data(folder: Path, quiet: bool) -> dict[str, Any]:
+    """Write corpus, training and test files; what was found, for the manifest. Raises where a test text leaks."""
+    say("reading the documentation on this machine ...", quiet)
+    found = corpus_demo.collect_documentation(workers=machine.pick_threads(None))
+    files = corpus_demo.write_demo(folder, found.docs, seed=0, labels=DEMO_LABELS)
+    report = found.report
+    say(
+        f"{report['kept']} texts, {report['words']:,} words of {report['packages']} packages "
+        f"in {report['seconds']:.0f} s; task: which of {len(files.labels)} packages is this from?",
+        quiet,
+    )
+    findings = check([str(files.corpus)], against=[str(files.test)])
+    exact, near = findings.count("leak"), findings.count("near_leak")
+    if exact:
+        cure = "report the list of packages installed here"
+        raise DataError(f"{exact} test texts occur in the pre-training corpus", where=files.test, cure=cure)
+    say(f"check: no test text occurs in the pre-training corpus; {near} are half quoted in it", quiet)
+    return {"documentation": report, "labels": files.labels, "leaks": exact, "near leaks": near}
 
 
 def demo_recipe(out: Path, minutes: float) -> Recipe:
@@ -166,14 +181,3 @@ def demo_recipe(out: Path, minutes: float) -> Recipe:
     values["train"]["minutes"] = minutes
     values["data"] |= {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")}
     return Recipe.model_validate(values)
-
-
-def _no_leak(files: Any, quiet: bool) -> None:
-    """The pre-flight of data.check over everything the demo wrote; a leak stops it."""
-    report = check([str(files.corpus)], against=[str(files.test)])
-    if report.count("leak"):
-        raise ConfigError(
-            f"{report.count('leak')} of the demo's test texts occur in its corpus",
-            cure="report this machine's package list",
-        )
-    say("check: no test text occurs in the pre-training corpus", quiet)

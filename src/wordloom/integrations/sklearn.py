@@ -78,7 +78,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return self.predictor_.predict_proba(_texts(X))[:, self._columns]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)  # first: it is what raises NotFittedError
+        return self.classes_[best]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

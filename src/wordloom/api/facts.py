@@ -1,0 +1,43 @@
+"""Facts of a finished run for its manifest: forecast, speed, files. The report shows what is here."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from pathlib import Path
+from typing import Any
+
+from wordloom.model import kernels
+from wordloom.run import Run
+from wordloom.train.loop import Outcome
+
+
+def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Seconds asked and taken (--minutes), median speed of the log's lines, and the bundle's files with hashes."""
+    facts: dict[str, Any] = {"files": [_file(p, run.path) for p in sorted(run.bundle.iterdir()) if p.is_file()]}
+    facts["seconds"] = round(outcome.seconds, 1)
+    if outcome.forecast is not None:
+        facts["forecast"] = {"forecast": {"seconds": outcome.forecast}, "actual": {"seconds": outcome.seconds}}
+    rows = [row for row in run.read_log() if "tokens_per_second" in row]
+    if rows:
+        facts["throughput"] = {"tokens_per_second": statistics.median(r["tokens_per_second"] for r in rows)}
+        shares = [r["share_of_peak"] for r in rows if "share_of_peak" in r]
+        if shares:
+            facts["throughput"]["peak_share"] = statistics.median(shares)
+    return facts
+
+
+def _file(path: Path, root: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def settle_kernels(run: Run, resume: bool) -> str:
+    """The CPU kernels of this run. A resumed run takes those it began with: two of them differ in the last bits."""
+    if resume and "kernels" in run.manifest:
+        kernels.use_backend(run.manifest["kernels"])
+    chosen = kernels.backend()
+    if run.writable and not resume:
+        run.update_manifest(kernels=chosen)
+    return chosen
