@@ -22,7 +22,8 @@ def scores_of(path: Path) -> dict[str, Any]:
 
 
 def test_public_names() -> None:
-    assert set(wordloom.__all__) <= set(dir(api)) and wordloom.load is api.load
+    assert set(wordloom.__all__) <= set(api.__all__)
+    assert all(callable(getattr(api, name)) for name in api.__all__) and wordloom.load is api.load
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = wordloom.lode
 

@@ -22,7 +22,7 @@ from wordloom.data.examples import Examples
 from wordloom.errors import ConfigError
 from wordloom.metrics import Paired, gain_over_seeds
 from wordloom.report import render
-from wordloom.run import Run, read_manifest
+from wordloom.run import Run, read_manifest, write_json
 from wordloom.tasks.baseline import fit_baseline
 
 Data = tuple[Examples, Examples | None, Examples | None]  # train, valid, test
@@ -145,6 +145,8 @@ def _finish(
         **{k: shown[k] for k in ("confusion", "calibration", "worst") if k in shown},
     }
     run.write_scores(values)
+    answers = {row.labels: {name: c.astype(int).tolist() for name, c in row.correct.items()} for row in rows}
+    write_json(run.path / "answers.json", answers)  # right or wrong: labels -> arm -> (seeds, test examples)
     parts = {"train": train, "test": test}
     run.update_manifest(
         seeds=list(config.seeds),
