@@ -7,6 +7,7 @@ documents one after the other, ``documents`` numbers them, and attention joins o
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class Batch:
         if parts > self.rows:
             raise ValueError(f"{self.rows} rows cannot be split into {parts} parts")
         edges = [round(i * self.rows / parts) for i in range(parts + 1)]
-        return [self._rows(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [self._rows(a, b) for a, b in pairwise(edges)]
 
     def _rows(self, a: int, b: int) -> Batch:
         return replace(
