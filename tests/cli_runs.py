@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from wordloom import cli
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is first imported: a test never asks the hub
 
 import pytest
-import tiny
 import torch
+
+import tiny
 from cli_runs import Runs, make_runs
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
-from cli_runs import Runs
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+import tiny
 import wordloom
+from cli_runs import Runs
 from wordloom import api
 from wordloom.errors import BundleError, ConfigError, DataError
 
@@ -107,7 +107,8 @@ def test_a_resumed_finished_run_gives_the_same_result(runs: Runs, tmp_path: Path
 def test_compare_draws_the_same_examples_for_every_arm(runs: Runs, tmp_path: Path) -> None:
     test = tiny.write_labelled(tmp_path / "test.csv", 20, seed=8)
     values = {**tiny.TRAIN, "data.train": str(runs.labelled), "data.test": str(test), "compare.labels": [12, "all"],
-              "compare.seeds": [0, 1], "model.start": str(runs.folder / "pretrained"), "task.name": "classify"}  # fmt: skip
+              "compare.seeds": [0, 1], "model.start": str(runs.folder / "pretrained"),
+              "task.name": "classify"}  # fmt: skip
     result = api.run_recipe(wordloom.config.Recipe(), tmp_path / "run", quiet=True, **values)
     rows = result.scores["gain"]["rows"]
     assert [row["labels"] for row in rows] == [12, 24] and set(rows[0]["arms"]) == {"pretrained", "random", "tfidf"}

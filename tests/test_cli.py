@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 import tiny
 from cli_runs import Runs, Said, command
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 from contract_cases import World
 
+import tiny
 from wordloom.config import CorpusConfig, TokenizerConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.store import build_store

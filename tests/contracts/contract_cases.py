@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tiny
 import torch
 from torch import nn
 
+import tiny
 from wordloom import presets
-from wordloom.config import ClassifyConfig, MaskedConfig, TokenizerConfig, TrainConfig
+from wordloom.config import ClassifyConfig, MaskedConfig, TrainConfig
 from wordloom.data.batch import Batch
 from wordloom.data.examples import Examples
 from wordloom.data.packing import PackedRows, PairRows

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 import wordloom
 from wordloom import api
 from wordloom.config import Recipe, read_recipe

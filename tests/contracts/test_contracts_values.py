@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from contract_cases import CASES, COVER, OBJECTIVES, Case, Setup, World, outputs, set_up
 from torch import Tensor
 
+import tiny
 from wordloom import api, presets
 from wordloom.config import TokenizerConfig
 from wordloom.data.batch import IGNORE, Batch

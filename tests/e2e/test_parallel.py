@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import tiny
 from cli_runs import Runs
 
@@ -46,7 +47,7 @@ def test_two_processes_give_the_losses_of_one(runs: Runs, words: list[Any], tmp_
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     a, b = ([row["loss"] for row in rows if "loss" in row] for rows in (one, two))
     assert len(a) == 6 and b == pytest.approx(a, rel=1e-5)
-    a, b = ([row["valid"]["loss"] for row in rows if "valid" in row] for rows in (one, two))
+    a, b = ([row["evaluation"]["loss"] for row in rows if "evaluation" in row] for rows in (one, two))
     assert len(a) == 2 and b == pytest.approx(a, rel=1e-5)
     assert json.loads((tmp_path / "two" / "manifest.json").read_text())["frozen"]["plan"]["processes"] == 2
     assert done.stdout.count("report:") == 1  # the other process says nothing

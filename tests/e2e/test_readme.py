@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def make_files(code: str, folder: Path) -> None:
     """Tiny files for the data names in a block: a corpus for .txt and for folders, labelled ones for the others."""
     for name in re.findall(r"[\w./-]+\.(?:txt|csv|tsv|jsonl)\b", code):
         path = folder / name
-        if path.is_absolute() and not str(path).startswith(str(folder)) or path.exists():
+        if (path.is_absolute() and not str(path).startswith(str(folder))) or path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".txt":

@@ -32,7 +32,12 @@ def runs(folder: Path) -> dict[str, Path]:
     corpus, data = tiny.write_corpus(folder / "corpus.txt"), tiny.write_labelled(folder / "train.csv")
     paths = {name: folder / name.replace(" ", "-") for name in ("masked", "next sentence", "classify")}
     api.pretrain(corpus, paths["masked"], preset="bert-tiny", quiet=True, **VALUES)
-    more = {"objective.next_sentence": True, "objective.whole_word": True, "train.optimiser": "muon"}
+    more = {
+        "objective.next_sentence": True,
+        "objective.whole_word": True,
+        "train.optimiser": "muon",
+        "corpus.valid_fraction": 0.2,
+    }
     api.pretrain(corpus, paths["next sentence"], preset="bert-tiny", quiet=True, **VALUES, **more)
     fine = {k: v for k, v in VALUES.items() if k.startswith("train.")}
     api.finetune(paths["masked"], data, paths["classify"], baseline=False, quiet=True, **fine)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
-from toy_training import ToyModel, ToyStream
+from toy_training import ToyStream
 
 from wordloom.config import TrainConfig
 from wordloom.errors import ConfigError
@@ -122,13 +119,9 @@ def test_peak_memory_sees_an_allocation() -> None:
     assert peak.bytes is None or peak.bytes > 50 << 20
 
 
-def test_the_precision_follows_from_the_measured_gain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answers(*peaks: float) -> Iterator[float]:
-        return iter(peaks)
-
-    for peaks, expected in (((100.0, 160.0), "bfloat16"), ((100.0, 140.0), "float32")):
-        values: Any = answers(*peaks)
-        monkeypatch.setattr(machine, "matmul_peak", lambda *args, values=values: next(values))
-        assert machine.pick_precision("auto", ToyModel(), CPU) == expected
-    assert machine.pick_precision("float32", ToyModel(), CPU) == "float32"
-    assert machine.model_width(ToyModel()) == 8
+def test_the_precision_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bf16, amx, expected in ((True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda bf16=bf16: bf16)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert machine.pick_precision("auto", CPU) == expected
+        assert machine.pick_precision("float32", CPU) == "float32"

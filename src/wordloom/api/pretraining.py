@@ -161,6 +161,9 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         objective_config, vocab_size=tokenizer.vocab_size, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
     )
     layout = _layout(train, tokenizer, config, objective_config)
+    if objective_config.next_sentence and valid.documents < 2:
+        cure = "raise corpus.valid_fraction or give more text"
+        raise DataError(f"{valid.documents} held-out documents, where next-sentence pairs need two", cure=cure)
     held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective)
     preset = recipe.model.preset or _preset_for(config, tokenizer.vocab_size, layout.rows_per_epoch)
     arch = architecture_of(recipe.model, preset, tokenizer, config.length)
@@ -212,7 +215,8 @@ def _held_out(layout: Any, objective: Masked) -> list[Any]:
     if rows == 0:
         raise DataError("no held-out text is long enough for a row", cure="raise corpus.valid_fraction or add text")
     rng = np.random.Generator(np.random.Philox(key=[HELD_OUT_SEED, 0]))
-    return objective.corrupt(layout.batch(layout.order(0, rows)), rng, 1.0).split(-(-rows // HELD_OUT_BATCH))
+    batch = objective.corrupt(layout.batch(layout.order(0, rows)), rng, 1.0)
+    return batch.split(max(-(-rows // HELD_OUT_BATCH), min(8, rows)))  # the bootstrap draws whole parts: never one
 
 
 def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> Any:

@@ -77,8 +77,7 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
         )
     changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout")}
     arch = replace(loaded.arch, **{k: v for k, v in changed.items() if v is not None})
-    unused = {f"no {head} in the folder" for head in ("masked", "next_sentence", "classify")}
-    return Start(name, arch, tokenizer, loaded.states, tuple(line for line in loaded.report if line not in unused))
+    return Start(name, arch, tokenizer, loaded.states, loaded.report)
 
 
 def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:

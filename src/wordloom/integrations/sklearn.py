@@ -57,7 +57,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"X has {len(texts)} texts but y has shape {labels.shape}")
         self.classes_ = unique_labels(labels)
         if len(self.classes_) < 2:
-            raise ValueError(f"TextClassifier needs at least 2 classes; y holds only {self.classes_[0]!r}")
+            raise ValueError(f"TextClassifier needs at least 2 classes; y holds {list(self.classes_)}")
         names = {str(c): i for i, c in enumerate(self.classes_)}
         if len(names) != len(self.classes_):
             raise ValueError("two classes have the same name when written out; rename one")

@@ -258,7 +258,7 @@ def _plan(s: Setting, stream: Stream, run: Run, facts: dict[str, Any], resume: b
     if not resume and (run.checkpoints / "index.json").exists():
         cure = "resume it or start a new run"
         raise RunError("the run has checkpoints already", where=run.path, cure=cure)
-    s.precision = s.world.share(machine.pick_precision(s.config.precision, s.model, s.device))
+    s.precision = s.world.share(machine.pick_precision(s.config.precision, s.device))
     s.module = parallel.wrap(s.loss, s.world)
     plan = make_plan(s.config, stream, s.world, s.device, s.precision, _trial(s, stream, now))
     s.optimiser = build_optimiser(s.model, s.config, s.layers)  # the trials' state is dropped
