@@ -241,7 +241,7 @@ def run(
 @app.command()
 def demo(
     out: Out = Path("demo-run"),
-    minutes: Annotated[float, typer.Option(help="of pre-training")] = 3.5,
+    minutes: Annotated[float, typer.Option(help="of pre-training")] = 3.0,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:

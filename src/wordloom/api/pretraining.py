@@ -123,6 +123,7 @@ def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
     if not all(f.exists() for f in folders):
         shutil.rmtree(run.path / "store", ignore_errors=True)  # killed between the two
         corpus = Corpus(corpus_config)
+        say("encoding the corpus ...", quiet)
         train, valid = build_stores(
             corpus,
             tokenizer,
@@ -146,10 +147,12 @@ def get_tokenizer(corpus: CorpusConfig, config: TokenizerConfig, quiet: bool) ->
     if config.path is not None:
         return open_tokenizer(config.path)
     if config.vocab_size == "auto":
+        say("trying vocabulary sizes ...", quiet)
         suggestion = suggest_size((d.text for d in Corpus(corpus)), config)
         for line in suggestion.lines():
             say(line, quiet)
         config = config.model_copy(update={"vocab_size": suggestion.size})
+    say(f"learning a {config.kind} vocabulary of at most {config.vocab_size:,} ...", quiet)
     return Tokenizer.train((d.text for d in Corpus(corpus)), config)
 
 

@@ -133,7 +133,7 @@ DEMO_LABELS = (200, 2000)
 
 
 def demo(
-    out: str | Path, *, minutes: float = 3.5, resume: bool = False, overwrite: bool = False, quiet: bool = False
+    out: str | Path, *, minutes: float = 3.0, resume: bool = False, overwrite: bool = False, quiet: bool = False
 ) -> Result:
     """The whole path on documentation already on this machine; see ``wordloom.demo`` for the corpus and the task."""
     recipe = demo_recipe(Path(out), minutes)

@@ -1,0 +1,342 @@
+"""Fine-tuning throughput and accuracy on SST-2 on the CPU: wordloom's loop against Hugging Face ``Trainer``.
+
+    python benchmarks/finetuning.py [--quick] [--model FOLDER] [--runs 3] [--threads 2] [--bfloat16]
+
+Both sides open one folder (a random BERT-mini with a tokenizer trained on the SST-2 text, or --model) and train it in
+float32 on 32 examples a step with AdamW, dropout 0.1 everywhere, gradients clipped at 1, a linear schedule (its
+warm-up starts at 0 in transformers, one step later here). Inputs are tokenised beforehand and timed apart; equal token
+numbers and equal logits of the untrained models are checked. The peer is ``BertForSequenceClassification`` with
+``DataCollatorWithPadding`` and ``optim="adamw_torch_fused"``, no evaluation, no saving, no logging, its batches drawn
+at random or with ``train_sampling_strategy="group_by_length"``; ours is ``tasks.classify.ClassifyStream`` with
+``train.loop.fit``, which sorts by length and packs several sentences into a row.
+
+Speed: fresh processes, sides alternate, medians count; time runs from the start of one forward pass, after the warm-up
+steps, to that of the last. The timed steps are one epoch of a sample of steps x 32 sentences, so every side sees the
+same sentences; 200 steps are four of the groups of 50 batches that transformers sorts. Accuracy: a longer run of each
+side on all training data, its last weights measured on the 872 test sentences (the development part of GLUE).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import _common as common
+import numpy as np
+
+DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+BATCH, LENGTH, WARMUP_SHARE, TARGET = 32, 128, 0.1, 1.5
+SIDES = ("wordloom", "trainer", "trainer, length grouping")
+BETAS = (0.9, 0.999)  # transformers' default
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="bert-mini", help="folder to start from, or a preset with random weights")
+    parser.add_argument("--runs", type=int, default=3, help="speed rounds")
+    parser.add_argument("--steps", type=int, default=200, help="timed steps of a speed run")
+    parser.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
+    parser.add_argument("--accuracy-steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, default=1, help="accuracy runs of each side")
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bfloat16", action="store_true", help="also one bfloat16 run of each side, apart")
+    parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
+    parser.add_argument("--side", choices=["prepare", *SIDES], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sample", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--total", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--predictions", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
+    parser.add_argument("--kernels", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        work = {"prepare": prepare, "wordloom": wordloom}.get(options.side, trainer)
+        with contextlib.redirect_stdout(sys.stderr):
+            result = work(options)
+        print(json.dumps(result))
+        return
+    if options.quick:
+        options.runs, options.steps, options.warmup, options.accuracy_steps = 1, 20, 2, 20
+    result = compare(options)
+    print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
+    if not options.quick:
+        common.write("finetuning", result)
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "seed": options.seed,
+             "command": " ".join(["python", "benchmarks/finetuning.py", *sys.argv[1:]]),
+             "machine": common.machine(options.threads)}  # fmt: skip
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "start"
+        setting = {"model": options.model, "lr": options.lr, "warmup": options.warmup, "threads": options.threads}
+        shared = [part for name, value in setting.items() for part in (f"--{name}", value)]
+        shared += ["--folder", folder]
+        model = one("prepare", options, [*shared, "--seed", options.seed])
+        speed = measure_speed(options, shared)
+        accuracy = measure_accuracy(options, shared, Path(temporary))
+    return {**facts, "model": model, "batch": BATCH, "learning_rate": options.lr, "speed": speed, "accuracy": accuracy}
+
+
+def one(side: str, options: argparse.Namespace, arguments: list[object]) -> dict[str, Any]:
+    return common.in_fresh_process(__file__, ["--side", side, *arguments], options.threads)
+
+
+def measure_speed(options: argparse.Namespace, shared: list[object]) -> dict[str, Any]:
+    """Rounds of all sides on one epoch of the same sample; apart from them, what the kernels and bfloat16 change."""
+    arguments = [*shared, "--seed", options.seed, "--sample", options.steps * BATCH]
+    arguments += ["--total", options.warmup + options.steps + 1]
+    sides = {name: ["--side", name, *arguments] for name in SIDES}
+    runs = common.alternating(__file__, sides, options.runs, options.threads)
+    check_same_start([run[0] for run in runs.values()])
+    result = {"timed_steps": options.steps, "sentences": options.steps * BATCH, **summary(runs), "apart": {}}
+    if not options.quick:
+        plain = one("wordloom", options, [*arguments, "--kernels", "torch"])
+        result["apart"]["wordloom, plain torch kernels"] = plain
+    if options.bfloat16:
+        found = {name: one(name, options, [*arguments, "--precision", "bfloat16"]) for name in SIDES}
+        result["apart"] |= {f"{name}, bfloat16": run for name, run in found.items()}
+    return result
+
+
+def measure_accuracy(options: argparse.Namespace, shared: list[object], folder: Path) -> dict[str, Any]:
+    """``seeds`` long runs of every side: accuracy with its interval, and the difference on the same sentences."""
+    from wordloom.metrics import classification_scores, gain_over_seeds, mcnemar
+
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in SIDES}
+    for seed in range(options.seed, options.seed + options.seeds):
+        for name in SIDES:
+            file = folder / f"{SIDES.index(name)}-{seed}.npy"
+            arguments = [*shared, "--seed", seed, "--total", options.accuracy_steps, "--predictions", file]
+            runs[name].append(one(name, options, arguments))
+            print(f"  accuracy, seed {seed}, {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
+            probabilities[name].append(np.load(file))
+    check_same_start([run[0] for run in runs.values()])
+    labels = np.array([int(label) for label in read("test").labels])
+    right = {name: np.stack([p.argmax(1) == labels for p in found]) for name, found in probabilities.items()}
+    scores = {n: [classification_scores(labels, p)["accuracy"] for p in found] for n, found in probabilities.items()}
+    result = {"steps": options.accuracy_steps, "seeds": options.seeds, "test_sentences": len(labels), **summary(runs)}
+    result["accuracy"] = {
+        n: [{"value": round(s.value, 4), "low": round(s.low, 4), "high": round(s.high, 4)} for s in found]
+        for n, found in scores.items()
+    }
+    for peer in SIDES[1:]:
+        gain = gain_over_seeds(right["wordloom"], right[peer], names=("wordloom", peer))
+        result[f"wordloom minus {peer}"] = {
+            "difference": round(gain.difference, 4), "low": round(gain.low, 4), "high": round(gain.high, 4),
+            "p_bootstrap": round(gain.p_value, 4), "verdict": gain.verdict,
+            "p_mcnemar": [round(mcnemar(a, b), 4) for a, b in zip(right["wordloom"], right[peer], strict=True)],
+        }  # fmt: skip
+    return result
+
+
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    key = "examples_per_second"
+    ours, peers = runs["wordloom"], {name: runs[name] for name in SIDES[1:]}
+    ratios = {f"over {name}": common.ratio(ours, theirs, key) for name, theirs in peers.items()}
+    return {
+        key: {name: round(common.median(found, key), 1) for name, found in runs.items()},
+        "ratio_examples_per_second": ratios,
+        "target": {"at_least": TARGET, "met": {name: r["of_medians"] >= TARGET for name, r in ratios.items()}},
+        "ratio_cpu_seconds_per_step": {n: common.ratio(ours, r, "cpu_seconds_per_step") for n, r in peers.items()},
+        "ratio_peak_memory": {n: common.ratio(ours, r, "peak_memory_mb") for n, r in peers.items()},
+        "runs": runs,
+    }
+
+
+def check_same_start(results: list[dict[str, Any]]) -> None:
+    """Refuse to compare sides that read other tokens or began with other weights; the proof leaves the results."""
+    proofs = [(result["tokens_sha256"], result.pop("first_logits")) for result in results]
+    if len({digest for digest, _ in proofs}) != 1:
+        sys.exit(f"the sides read different tokens: {[digest for digest, _ in proofs]}")
+    if not all(np.allclose(proofs[0][1], logits, atol=1e-4) for _, logits in proofs):
+        sys.exit(f"the sides start from different weights: {[logits for _, logits in proofs]}")
+
+
+# --- what the sides share --------------------------------------------------------------------------------------------
+
+
+def read(part: str, options: argparse.Namespace | None = None) -> Any:
+    from wordloom.data.examples import read_examples
+
+    examples = read_examples(str(DATA / "classify" / "sst2" / f"{part}.tsv.gz"), text="sentence", label="label")
+    return examples.sample(options.sample, 0) if options is not None and options.sample else examples
+
+
+def digest(ids: Any) -> str:
+    return hashlib.sha256(np.asarray(ids, np.int32).tobytes()).hexdigest()[:16]
+
+
+def prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the folder that both sides start from: weights, a fresh classifier, tokenizer."""
+    import torch
+
+    from wordloom.api.start import open_start
+    from wordloom.config import ClassifyConfig, ModelConfig, Recipe
+    from wordloom.model.interop import save_hf
+    from wordloom.tasks.classify import Classify
+
+    examples = read("train")
+    recipe = Recipe(model=ModelConfig(dropout=0.1, attention_dropout=0.1))
+    start = open_start(options.model, recipe, examples.texts)
+    task = Classify.fit(ClassifyConfig(), examples, start.tokenizer, length=LENGTH)
+    torch.manual_seed(options.seed)
+    model = start.build(task.heads(start.arch), options.seed)
+    save_hf(options.folder, model, labels=task.labels, problem_type="single_label_classification")
+    start.tokenizer.save(options.folder)
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"start": options.model, **start.arch.to_json(), "parameters": parameters, "examples": len(examples)}
+
+
+class Clock:
+    """Called at the start of every forward pass with what it holds; measures from the ``warmup``-th on."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.warmup, self.count = options.warmup, 0
+        self.marks: list[tuple[float, float]] = []
+        self.held: list[tuple[int, int, int]] = []
+
+    def __call__(self, examples: int, tokens: int, slots: int) -> None:
+        if self.count >= self.warmup:
+            self.marks.append((time.perf_counter(), time.process_time()))
+            self.held.append((examples, tokens, slots))
+        self.count += 1
+
+    def result(self) -> dict[str, Any]:
+        """slots: tokens and padding, what the model computes; the last step has no end and does not count."""
+        wall, cpu = (b - a for a, b in zip(self.marks[0], self.marks[-1], strict=True))
+        examples, tokens, slots = np.sum(self.held[:-1], axis=0).tolist()
+        steps = len(self.marks) - 1
+        return {
+            "examples_per_second": round(examples / wall, 1), "milliseconds_per_step": round(wall / steps * 1e3, 2),
+            "cpu_seconds_per_step": round(cpu / steps, 5), "tokens_per_example": round(tokens / examples, 2),
+            "slots_per_example": round(slots / examples, 2), "steps": steps, "examples": examples,
+            "peak_memory_mb": common.usage()["peak_memory_mb"],
+        }  # fmt: skip
+
+
+# --- sides -----------------------------------------------------------------------------------------------------------
+
+
+def wordloom(options: argparse.Namespace) -> dict[str, Any]:
+    from wordloom.config import ClassifyConfig, TrainConfig
+    from wordloom.model import kernels
+    from wordloom.model.interop import apply_states, load_hf
+    from wordloom.model.model import Model
+    from wordloom.model.transformer import Transformer
+    from wordloom.run import Run
+    from wordloom.tasks.classify import Classify, ClassifyStream
+    from wordloom.text.tokenizer import Tokenizer
+    from wordloom.train.loop import fit
+
+    kernels.use_backend(options.kernels)
+    clock = Clock(options)
+
+    class Timed(Classify):
+        def loss(self, model: Any, batch: Any, state: Any = None) -> Any:
+            clock(batch.examples["labels"].numel(), batch.real_tokens, batch.tokens.numel())
+            return super().loss(model, batch, state)
+
+        def evaluate(self, model: Any) -> dict[str, float]:
+            return {"accuracy": 0.0}  # called once, after the last step: no checkpoint is chosen, the last weights stay
+
+    examples, test = read("train", options), read("test")
+    task = Timed.fit(ClassifyConfig(), examples, Tokenizer.load(options.folder), length=LENGTH)
+    loaded = load_hf(options.folder, ("classify",))
+    model = Model(Transformer(loaded.arch), task.heads(loaded.arch))
+    apply_states(model, loaded.states)
+    begun = time.perf_counter()
+    stream = ClassifyStream(task, examples, batch=BATCH, seed=options.seed)
+    proof = {"tokenise_seconds": round(time.perf_counter() - begun, 2), "tokens_sha256": digest(stream.windows.tokens)}
+    proof["first_logits"] = task.logits(model, test.texts[:8]).tolist()
+    config = TrainConfig(
+        steps=options.total, seed=options.seed, batch=BATCH, micro_batch=BATCH, length=LENGTH, lr=options.lr,
+        betas=BETAS, schedule="linear", warmup=WARMUP_SHARE, precision=options.precision, threads=options.threads,
+        evaluate_every=10 * options.total, log_every=10 * options.total,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", {}, "benchmark") as run:
+        fit(task, model, stream, config, run, quiet=True, tensorboard=False)
+    result = clock.result()
+    if options.predictions:
+        np.save(options.predictions, task.probabilities(task.logits(model, test.texts)))
+    return {**result, **proof, "kernels": kernels.backend()}
+
+
+def trainer(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        BertForSequenceClassification,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+    )
+
+    torch.set_num_threads(options.threads)
+    tokenizer = AutoTokenizer.from_pretrained(options.folder)
+    model = BertForSequenceClassification.from_pretrained(options.folder, dtype=torch.float32)
+    examples, test = read("train", options), read("test")
+    begun = time.perf_counter()
+    ids = tokenizer(examples.texts, truncation=True, max_length=LENGTH)["input_ids"]
+    seconds = round(time.perf_counter() - begun, 2)
+    data = [{"input_ids": i, "labels": int(label)} for i, label in zip(ids, examples.labels, strict=True)]
+    proof = {"tokenise_seconds": seconds, "tokens_sha256": digest(np.concatenate(ids))}
+    proof["first_logits"] = _logits(model, tokenizer, test.texts[:8]).tolist()
+    clock = Clock(options)
+
+    def before(model: Any, args: Any, inputs: dict[str, Any]) -> None:
+        clock(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), inputs["input_ids"].numel())
+
+    hook = model.register_forward_pre_hook(before, with_kwargs=True)
+    strategy = "group_by_length" if options.side.endswith("grouping") else "random"
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, max_steps=options.total, per_device_train_batch_size=BATCH, learning_rate=options.lr,
+            lr_scheduler_type="linear", warmup_steps=round(WARMUP_SHARE * options.total), weight_decay=0.01,
+            max_grad_norm=1.0, adam_beta1=BETAS[0], adam_beta2=BETAS[1], optim="adamw_torch_fused", seed=options.seed,
+            bf16=options.precision == "bfloat16", use_cpu=True, train_sampling_strategy=strategy, report_to="none",
+            save_strategy="no", eval_strategy="no", logging_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        Trainer(
+            model=model, args=arguments, train_dataset=data, processing_class=tokenizer,
+            data_collator=DataCollatorWithPadding(tokenizer),
+        ).train()  # fmt: skip
+    result = clock.result()
+    hook.remove()
+    if options.predictions:
+        np.save(options.predictions, _logits(model, tokenizer, test.texts).softmax(1).double().numpy())
+    return {**result, **proof, "attention": model.config._attn_implementation}
+
+
+def _logits(model: Any, tokenizer: Any, texts: list[str]) -> Any:
+    """(E, 2) float32, without dropout."""
+    import torch
+
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model(
+                **tokenizer(texts[i : i + BATCH], padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
+            )
+            for i in range(0, len(texts), BATCH)
+        ]
+    return torch.cat([part.logits.float() for part in parts])
+
+
+if __name__ == "__main__":
+    main()
