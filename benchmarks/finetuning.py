@@ -45,20 +45,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="speed rounds")
     parser.add_argument("--steps", type=int, default=200, help="timed steps of a speed run")
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
-    parser.add_argument("--accuracy-steps", type=int, default=600)
+    parser.add_argument("--accuracy-steps", type=int, default=600, help="steps of an accuracy run, in all")
     parser.add_argument("--seeds", type=int, default=1, help="accuracy runs of each side")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action="store_true", help="also one bfloat16 run of each side, apart")
     parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
-    parser.add_argument("--side", choices=["prepare", *SIDES], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--sample", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--total", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--predictions", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
-    parser.add_argument("--kernels", help=argparse.SUPPRESS)
+    for name, kind in {"side": str, "folder": Path, "predictions": Path, "kernels": str, "precision": str}.items():
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)  # of one side, in its own process
+    for name in ("sample", "total"):
+        parser.add_argument(f"--{name}", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         work = {"prepare": prepare, "wordloom": wordloom}.get(options.side, trainer)
@@ -67,14 +64,11 @@ def main() -> None:
         print(json.dumps(result))
         return
     if options.quick:
-        options.runs, options.steps, options.warmup, options.accuracy_steps = 1, 20, 2, 20
+        options.runs, options.steps, options.warmup, options.accuracy_steps = 1, 8, 2, 8
     result = compare(options)
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
     if not options.quick:
         common.write("finetuning", result)
-
-
-# --- comparison ------------------------------------------------------------------------------------------------------
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -86,14 +80,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         setting = {"model": options.model, "lr": options.lr, "warmup": options.warmup, "threads": options.threads}
         shared = [part for name, value in setting.items() for part in (f"--{name}", value)]
         shared += ["--folder", folder]
-        model = one("prepare", options, [*shared, "--seed", options.seed])
+        prepared = ["--side", "prepare", *shared, "--seed", options.seed]
+        model = common.in_fresh_process(__file__, prepared, options.threads)
         speed = measure_speed(options, shared)
         accuracy = measure_accuracy(options, shared, Path(temporary))
     return {**facts, "model": model, "batch": BATCH, "learning_rate": options.lr, "speed": speed, "accuracy": accuracy}
-
-
-def one(side: str, options: argparse.Namespace, arguments: list[object]) -> dict[str, Any]:
-    return common.in_fresh_process(__file__, ["--side", side, *arguments], options.threads)
 
 
 def measure_speed(options: argparse.Namespace, shared: list[object]) -> dict[str, Any]:
@@ -102,15 +93,13 @@ def measure_speed(options: argparse.Namespace, shared: list[object]) -> dict[str
     arguments += ["--total", options.warmup + options.steps + 1]
     sides = {name: ["--side", name, *arguments] for name in SIDES}
     runs = common.alternating(__file__, sides, options.runs, options.threads)
-    check_same_start([run[0] for run in runs.values()])
-    result = {"timed_steps": options.steps, "sentences": options.steps * BATCH, **summary(runs), "apart": {}}
-    if not options.quick:
-        plain = one("wordloom", options, [*arguments, "--kernels", "torch"])
-        result["apart"]["wordloom, plain torch kernels"] = plain
+    result = {"timed_steps": options.steps, "sentences": options.steps * BATCH, **summary(runs)}
+    apart = {} if options.quick else {"wordloom, plain torch kernels": [*sides["wordloom"], "--kernels", "torch"]}
     if options.bfloat16:
-        found = {name: one(name, options, [*arguments, "--precision", "bfloat16"]) for name in SIDES}
-        result["apart"] |= {f"{name}, bfloat16": run for name, run in found.items()}
-    return result
+        apart |= {f"{name}, bfloat16": [*side, "--precision", "bfloat16"] for name, side in sides.items()}
+    found = common.alternating(__file__, apart, 1, options.threads)
+    check_same_start({**runs, **found})
+    return {**result, "apart": {name: run for name, (run,) in found.items()}}
 
 
 def measure_accuracy(options: argparse.Namespace, shared: list[object], folder: Path) -> dict[str, Any]:
@@ -118,23 +107,24 @@ def measure_accuracy(options: argparse.Namespace, shared: list[object], folder: 
     from wordloom.metrics import classification_scores, gain_over_seeds, mcnemar
 
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
-    probabilities: dict[str, list[np.ndarray]] = {name: [] for name in SIDES}
-    for seed in range(options.seed, options.seed + options.seeds):
-        for name in SIDES:
-            file = folder / f"{SIDES.index(name)}-{seed}.npy"
-            arguments = [*shared, "--seed", seed, "--total", options.accuracy_steps, "--predictions", file]
-            runs[name].append(one(name, options, arguments))
-            print(f"  accuracy, seed {seed}, {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
-            probabilities[name].append(np.load(file))
-    check_same_start([run[0] for run in runs.values()])
+    right: dict[str, list[np.ndarray]] = {name: [] for name in SIDES}
     labels = np.array([int(label) for label in read("test").labels])
-    right = {name: np.stack([p.argmax(1) == labels for p in found]) for name, found in probabilities.items()}
-    scores = {n: [classification_scores(labels, p)["accuracy"] for p in found] for n, found in probabilities.items()}
+    for seed in range(options.seed, options.seed + options.seeds):
+        sides: dict[str, list[object]] = {}
+        for i, name in enumerate(SIDES):
+            sides[name] = ["--side", name, *shared, "--seed", seed, "--total", options.accuracy_steps]
+            sides[name] += ["--predictions", folder / f"{i}.npy"]
+            if options.quick:
+                sides[name] += ["--sample", options.accuracy_steps * BATCH]
+        for i, (name, (run,)) in enumerate(common.alternating(__file__, sides, 1, options.threads).items()):
+            probabilities = np.load(folder / f"{i}.npy")
+            score = classification_scores(labels, probabilities)["accuracy"]
+            interval = {"value": round(score.value, 4), "low": round(score.low, 4), "high": round(score.high, 4)}
+            runs[name].append({**run, "accuracy": interval})
+            right[name].append(probabilities.argmax(1) == labels)
+    check_same_start(runs)
     result = {"steps": options.accuracy_steps, "seeds": options.seeds, "test_sentences": len(labels), **summary(runs)}
-    result["accuracy"] = {
-        n: [{"value": round(s.value, 4), "low": round(s.low, 4), "high": round(s.high, 4)} for s in found]
-        for n, found in scores.items()
-    }
+    result["accuracy"] = {name: [run["accuracy"] for run in found] for name, found in runs.items()}
     for peer in SIDES[1:]:
         gain = gain_over_seeds(right["wordloom"], right[peer], names=("wordloom", peer))
         result[f"wordloom minus {peer}"] = {
@@ -146,29 +136,26 @@ def measure_accuracy(options: argparse.Namespace, shared: list[object], folder: 
 
 
 def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    key = "examples_per_second"
     ours, peers = runs["wordloom"], {name: runs[name] for name in SIDES[1:]}
-    ratios = {f"over {name}": common.ratio(ours, theirs, key) for name, theirs in peers.items()}
+    keys = ("examples_per_second", "cpu_seconds_per_step", "peak_memory_mb")
+    ratios = {f"ratio_{k}": {f"over {n}": common.ratio(ours, r, k) for n, r in peers.items()} for k in keys}
+    reached = {name: r["of_medians"] >= TARGET for name, r in ratios["ratio_examples_per_second"].items()}
     return {
-        key: {name: round(common.median(found, key), 1) for name, found in runs.items()},
-        "ratio_examples_per_second": ratios,
-        "target": {"at_least": TARGET, "met": {name: r["of_medians"] >= TARGET for name, r in ratios.items()}},
-        "ratio_cpu_seconds_per_step": {n: common.ratio(ours, r, "cpu_seconds_per_step") for n, r in peers.items()},
-        "ratio_peak_memory": {n: common.ratio(ours, r, "peak_memory_mb") for n, r in peers.items()},
+        keys[0]: {name: round(common.median(found, keys[0]), 1) for name, found in runs.items()},
+        **ratios,
+        "target": {"at_least": TARGET, "reached": reached},
         "runs": runs,
     }
 
 
-def check_same_start(results: list[dict[str, Any]]) -> None:
+def check_same_start(runs: dict[str, list[dict[str, Any]]]) -> None:
     """Refuse to compare sides that read other tokens or began with other weights; the proof leaves the results."""
-    proofs = [(result["tokens_sha256"], result.pop("first_logits")) for result in results]
-    if len({digest for digest, _ in proofs}) != 1:
-        sys.exit(f"the sides read different tokens: {[digest for digest, _ in proofs]}")
-    if not all(np.allclose(proofs[0][1], logits, atol=1e-4) for _, logits in proofs):
-        sys.exit(f"the sides start from different weights: {[logits for _, logits in proofs]}")
-
-
-# --- what the sides share --------------------------------------------------------------------------------------------
+    flat = [run for found in runs.values() for run in found]
+    tokens, logits = [run["tokens_sha256"] for run in flat], [run.pop("first_logits") for run in flat]
+    if len(set(tokens)) != 1:
+        sys.exit(f"the sides read different tokens: {tokens}")
+    if not all(np.allclose(logits[0], other, atol=1e-4) for other in logits):
+        sys.exit(f"the sides start from different weights: {logits}")
 
 
 def read(part: str, options: argparse.Namespace | None = None) -> Any:
@@ -230,9 +217,6 @@ class Clock:
         }  # fmt: skip
 
 
-# --- sides -----------------------------------------------------------------------------------------------------------
-
-
 def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     from wordloom.config import ClassifyConfig, TrainConfig
     from wordloom.model import kernels
@@ -266,8 +250,8 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     proof["first_logits"] = task.logits(model, test.texts[:8]).tolist()
     config = TrainConfig(
         steps=options.total, seed=options.seed, batch=BATCH, micro_batch=BATCH, length=LENGTH, lr=options.lr,
-        betas=BETAS, schedule="linear", warmup=WARMUP_SHARE, precision=options.precision, threads=options.threads,
-        evaluate_every=10 * options.total, log_every=10 * options.total,
+        betas=BETAS, schedule="linear", warmup=WARMUP_SHARE, precision=options.precision or "float32",
+        threads=options.threads, evaluate_every=10 * options.total, log_every=10 * options.total,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, Run.create(Path(folder) / "run", {}, "benchmark") as run:
         fit(task, model, stream, config, run, quiet=True, tensorboard=False)
@@ -279,17 +263,11 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
 
 def trainer(options: argparse.Namespace) -> dict[str, Any]:
     import torch
-    from transformers import (
-        AutoTokenizer,
-        BertForSequenceClassification,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-    )
+    import transformers as hf
 
     torch.set_num_threads(options.threads)
-    tokenizer = AutoTokenizer.from_pretrained(options.folder)
-    model = BertForSequenceClassification.from_pretrained(options.folder, dtype=torch.float32)
+    tokenizer = hf.AutoTokenizer.from_pretrained(options.folder)
+    model = hf.BertForSequenceClassification.from_pretrained(options.folder, dtype=torch.float32)
     examples, test = read("train", options), read("test")
     begun = time.perf_counter()
     ids = tokenizer(examples.texts, truncation=True, max_length=LENGTH)["input_ids"]
@@ -305,16 +283,16 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
     hook = model.register_forward_pre_hook(before, with_kwargs=True)
     strategy = "group_by_length" if options.side.endswith("grouping") else "random"
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
+        arguments = hf.TrainingArguments(
             output_dir=folder, max_steps=options.total, per_device_train_batch_size=BATCH, learning_rate=options.lr,
             lr_scheduler_type="linear", warmup_steps=round(WARMUP_SHARE * options.total), weight_decay=0.01,
             max_grad_norm=1.0, adam_beta1=BETAS[0], adam_beta2=BETAS[1], optim="adamw_torch_fused", seed=options.seed,
             bf16=options.precision == "bfloat16", use_cpu=True, train_sampling_strategy=strategy, report_to="none",
             save_strategy="no", eval_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
-        Trainer(
+        hf.Trainer(
             model=model, args=arguments, train_dataset=data, processing_class=tokenizer,
-            data_collator=DataCollatorWithPadding(tokenizer),
+            data_collator=hf.DataCollatorWithPadding(tokenizer),
         ).train()  # fmt: skip
     result = clock.result()
     hook.remove()

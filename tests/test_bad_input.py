@@ -76,6 +76,8 @@ RECIPES = {
     "no such tokenizer": (OK + '[tokenizer]\npath = "CORPUS.gone"\n', "CORPUS.gone"),
     "data without a model": ('[data]\ntrain = "LABELLED"\n', "needs a table [model]"),
     "no such data": ('[model]\npreset = "bert-tiny"\n[data]\ntrain = "LABELLED.gone"\n', "LABELLED.gone"),
+    "an empty name": (OK + '[data]\ntrain = ""\n', "no training file is named"),
+    "an empty name alone": ('[model]\npreset = "bert-tiny"\n[data]\ntrain = ""\n', "error: "),
     "no such column": (
         '[model]\npreset = "bert-tiny"\n[data]\ntrain = "LABELLED"\nlabel = "lable"\n', "no column 'lable'"
     ),

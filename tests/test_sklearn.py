@@ -11,6 +11,7 @@ wrong shape is a ValueError, pickling.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sklearn.utils import estimator_checks
 
 import tiny
 from wordloom.sklearn import TextClassifier
+from wordloom.train import machine
 
 CHECKS = [
     "check_estimator_cloneable",
@@ -40,6 +42,14 @@ CHECKS = [
     "check_do_not_raise_errors_in_init_or_set_params",
 ]
 TEXTS, LABELS, _ = tiny.labelled(24)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_a_fit() -> Iterator[None]:
+    """The estimator has no parameter for threads; two of them on a core that others use wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "pick_threads", lambda wanted: 1)
+        yield
 
 
 @pytest.fixture(scope="module")

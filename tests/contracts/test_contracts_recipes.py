@@ -32,7 +32,7 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
         columns = {"text": data.text or "text", "label": data.label or "label", "pair": data.pair or "second"}
         columns = {k: v if not v.isdigit() else f"column{v}" for k, v in columns.items()}
         for part, seed in (("train", 0), ("valid", 1), ("test", 2)):
-            if getattr(data, part):
+            if getattr(data, part) is not None:
                 path = folder / f"{part}.jsonl"
                 tiny.write_labelled(path, 24, kind, data.pair is not None, seed, **columns)
                 values[f"data.{part}"] = str(path)

@@ -282,7 +282,7 @@ def test_failed_save_leaves_the_old_folder(tmp_path: Path) -> None:
         ({"architecture": {"width": 16}}, "incomplete"),
         ({"hashes": None}, "lacks a usable hashes"),
         ({"hashes": {"model.safetensors": "0"}}, "model.safetensors is damaged"),
-        ({"hashes": {"other.safetensors": "0"}}, "other.safetensors is missing"),
+        ({"hashes": {"other.safetensors": "0"}}, "lacks the hash of model.safetensors"),
     ],
 )
 def test_wrong_bundles_are_refused(tmp_path: Path, values: dict[str, object], message: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordloom.api.finetuning import BASELINE, MAIN, finetune_parts
+from wordloom.api.finetuning import BASELINE, MAIN, TABLES, finetune_parts
 from wordloom.api.labelled import Parts, divide, read
 from wordloom.api.pretraining import say
 from wordloom.api.results import Result, table
-from wordloom.api.settings import required
+from wordloom.api.settings import refuse_changes, required
 from wordloom.api.start import Start, open_start
 from wordloom.config import ClassifyConfig, CompareConfig, Recipe
 from wordloom.data.examples import Examples
@@ -65,12 +65,7 @@ def compare(
     the first arm's model of the largest label count and the best validation score.
     """
     train, valid, test = data
-    if test is None:
-        raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")
-    if train.kind == "regression":
-        raise ConfigError(
-            "a comparison counts right answers; numbers have none", cure="fine-tune twice and evaluate A B"
-        )
+    test = _refuse_incomparable(train, test)
     config = recipe.compare or CompareConfig()
     starts = {"pretrained": start, "random": start.randomly()}
     rows = []
@@ -95,9 +90,21 @@ def compare(
     return _finish(run, rows, arms[0], config, train, test, quiet)
 
 
+def _refuse_incomparable(train: Examples, test: Examples | None) -> Examples:
+    """The test part. ConfigError where there is none, or where its labels are numbers."""
+    if test is None:
+        raise ConfigError("a comparison needs a test file", where="data.test", cure="give --test, or set data.test")
+    if train.kind == "regression":
+        cure = "fine-tune twice and evaluate A B"
+        raise ConfigError("a comparison counts right answers; numbers have none", cure=cure)
+    return test
+
+
 def _arm(folder: Path, start: Start, parts: Parts, recipe: Recipe, quiet: bool) -> NDArray[np.float64]:
     """Correct answers (n,) of one run; a run that finished before is read, one that did not is resumed."""
-    if not (folder.exists() and read_manifest(folder)["status"] == "finished"):
+    if folder.exists() and read_manifest(folder)["status"] == "finished":
+        say("finished before, kept", quiet)
+    else:
         begun = (folder / "checkpoints" / "index.json").exists()
         again = f"the same command with --out {folder.parents[1]} --resume"
         finetune_parts(
@@ -197,14 +204,18 @@ def _verdict(gain: Paired) -> str:
 
 
 def finetune_seeds(
-    start: Start, data: Data, recipe: Recipe, out: str | Path, seeds: int, *, overwrite: bool, quiet: bool
+    start: Start, data: Data, recipe: Recipe, out: str | Path, seeds: int, *, resume: bool, overwrite: bool, quiet: bool
 ) -> Result:
     """``finetune --seeds N``: one arm, N seeds, the best on validation kept as the bundle."""
     train, valid, test = data
+    _refuse_incomparable(train, test)
     labels = recipe.data.labels if recipe.data is not None and recipe.data.labels is not None else "all"
     first = recipe.train.seed
     several = replace_compare(recipe, CompareConfig(labels=(labels,), seeds=tuple(range(first, first + seeds))))
-    with Run.create(out, several.model_dump(exclude_none=True, exclude_unset=True), "finetune", overwrite) as run:
+    values = several.model_dump(exclude_none=True, exclude_unset=True)
+    with Run.open(out) if resume else Run.create(out, values, "finetune", overwrite) as run:
+        if resume:
+            refuse_changes(run, several, {**TABLES, "compare": CompareConfig})
         run.update_manifest(parent=start.name)
         return compare(start, (train, valid, test), several, run, arms=("pretrained",), quiet=quiet)
 
@@ -216,6 +227,8 @@ def replace_compare(recipe: Recipe, compare_config: CompareConfig) -> Recipe:
 def read_all(recipe: Recipe, quiet: bool) -> Data:
     """train, valid and test of [data]."""
     config, task = required(recipe.data, "data", "run"), recipe.task or ClassifyConfig()
+    if not config.train:
+        raise ConfigError("no training file is named", where="data.train", cure="name a labelled file")
     parts = [read(path, config, task) if path else None for path in (config.train, config.valid, config.test)]
     for part in parts:
         if part is not None:

@@ -86,10 +86,13 @@ def finetune(
         if part is not None:
             say(part.columns, quiet)
     start = open_start(model, chosen, train.texts)
+    if resume and chosen.compare is not None:
+        seeds = len(chosen.compare.seeds)
     if seeds > 1:
         from wordloom.api.compare import finetune_seeds
 
-        return finetune_seeds(start, (train, valid, test), chosen, out, seeds, overwrite=overwrite, quiet=quiet)
+        data_parts = (train, valid, test)
+        return finetune_seeds(start, data_parts, chosen, out, seeds, resume=resume, overwrite=overwrite, quiet=quiet)
     parts = divide(train, valid, test, data_config, chosen.train.seed)
     return finetune_parts(start, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet)
 

@@ -199,7 +199,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     save_bundle(run.bundle, model, "pretrained", extra, also=tokenizer.save, overwrite=True)
     scores = held_out_scores(job, model, train)
     values = {k: score_json(v) for k, v in scores.items()}
-    run.write_scores({"main": "loss", "scores": values, "examples": sum(b.rows for b in held_out)})
+    run.write_scores({"main": "loss", "scores": values, "examples": sum(job.counts(b)["masked"] for b in held_out)})
     run.update_manifest(**finished_facts(run, outcome))
     run.finish()
     return Result(run.path, "pretrain", outcome.scores, _notes(scores, outcome, train, preset), render(run.path))
@@ -302,7 +302,10 @@ def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[s
     return {
         "loss": as_score(lambda x: x),
         "perplexity": Score(perplexity(value), perplexity(low), perplexity(high), "per masked token"),
-        "bits_per_byte": as_score(lambda x: bits_per_byte(x, store.bytes_per_token)),
+        "bits_per_byte": dataclasses.replace(
+            as_score(lambda x: bits_per_byte(x, store.bytes_per_token)),
+            note="of masked tokens, at the store's mean length",
+        ),
         "below_unigram": Score(
             store.unigram_entropy - value, store.unigram_entropy - high, store.unigram_entropy - low
         ),
