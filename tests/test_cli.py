@@ -93,7 +93,7 @@ def test_the_whole_path(cli: Cli, tmp_path: Path, runs: Runs, monkeypatch: pytes
     assert said.code == 0 and [row["text"] for row in rows] == texts
     assert all(row["prediction"] in ("neg", "pos") and abs(sum(row["probabilities"].values()) - 1) < 1e-5
                for row in rows)  # fmt: skip
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(texts).encode() + b"\n"))))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(texts).encode() + b"\n")))
     said = cli("predict", tmp_path / "fine")
     assert said.code == 0 and [line.split("\t")[0] for line in said.out.splitlines()] == [r["prediction"] for r in rows]
 
@@ -113,7 +113,7 @@ def test_pairs_are_predicted_from_a_file_and_from_standard_input(
     rows = [json.loads(line) for line in said.out.splitlines()]
     assert said.code == 0 and len(rows) == 24 and {"text", "pair", "prediction"} <= rows[0].keys()
     lines = "".join(f"{row['text']}\t{row['pair']}\n" for row in rows).encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines))))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     again = [json.loads(line) for line in cli("predict", runs.folder / "paired", "--json").out.splitlines()]
     assert [row["prediction"] for row in again] == [row["prediction"] for row in rows]
 

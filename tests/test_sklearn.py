@@ -148,7 +148,7 @@ def test_bad_input_is_a_value_error(start: str) -> None:
         ("one string", LABELS, "one string"),
         (TEXTS, ["a"] * 24, "at least 2 classes"),
         (TEXTS, np.linspace(0, 1, 24), "continuous"),
-        ([], [], ""),
+        ([], [], "at least 2 classes"),
     ):
         with pytest.raises(ValueError, match=message):
             estimator.fit(X, y)
