@@ -37,6 +37,7 @@ DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).resolve().parents[2] 
 BATCH, LENGTH, WARMUP_SHARE, TARGET = 32, 128, 0.1, 1.5
 SIDES = ("wordloom", "trainer", "trainer, length grouping")
 BETAS = (0.9, 0.999)  # transformers' default
+HIDDEN = dict(side=str, folder=Path, predictions=Path, kernels=str, precision=str, sample=int, total=int)
 
 
 def main() -> None:
@@ -47,20 +48,17 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock starts")
     parser.add_argument("--accuracy-steps", type=int, default=600, help="steps of an accuracy run, in all")
     parser.add_argument("--seeds", type=int, default=1, help="accuracy runs of each side")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them, and that of the speed runs")
     parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action="store_true", help="also one bfloat16 run of each side, apart")
     parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
-    for name, kind in {"side": str, "folder": Path, "predictions": Path, "kernels": str, "precision": str}.items():
+    for name, kind in HIDDEN.items():
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)  # of one side, in its own process
-    for name in ("sample", "total"):
-        parser.add_argument(f"--{name}", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        work = {"prepare": prepare, "wordloom": wordloom}.get(options.side, trainer)
         with contextlib.redirect_stdout(sys.stderr):
-            result = work(options)
+            result = {"prepare": prepare, "wordloom": wordloom}.get(options.side, trainer)(options)
         print(json.dumps(result))
         return
     if options.quick:
@@ -76,12 +74,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
              "command": " ".join(["python", "benchmarks/finetuning.py", *sys.argv[1:]]),
              "machine": common.machine(options.threads)}  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "start"
-        setting = {"model": options.model, "lr": options.lr, "warmup": options.warmup, "threads": options.threads}
-        shared = [part for name, value in setting.items() for part in (f"--{name}", value)]
-        shared += ["--folder", folder]
-        prepared = ["--side", "prepare", *shared, "--seed", options.seed]
-        model = common.in_fresh_process(__file__, prepared, options.threads)
+        names = ("model", "lr", "warmup", "threads", "seed")
+        shared: list[object] = [f"--folder={temporary}/start", *(f"--{n}={getattr(options, n)}" for n in names)]
+        model = common.in_fresh_process(__file__, ["--side=prepare", *shared], options.threads)
         speed = measure_speed(options, shared)
         accuracy = measure_accuracy(options, shared, Path(temporary))
     return {**facts, "model": model, "batch": BATCH, "learning_rate": options.lr, "speed": speed, "accuracy": accuracy}
@@ -89,14 +84,13 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure_speed(options: argparse.Namespace, shared: list[object]) -> dict[str, Any]:
     """Rounds of all sides on one epoch of the same sample; apart from them, what the kernels and bfloat16 change."""
-    arguments = [*shared, "--seed", options.seed, "--sample", options.steps * BATCH]
-    arguments += ["--total", options.warmup + options.steps + 1]
-    sides = {name: ["--side", name, *arguments] for name in SIDES}
+    sample, total = options.steps * BATCH, options.warmup + options.steps + 1  # the last step has no end to time
+    sides = {name: [f"--side={name}", *shared, f"--sample={sample}", f"--total={total}"] for name in SIDES}
     runs = common.alternating(__file__, sides, options.runs, options.threads)
-    result = {"timed_steps": options.steps, "sentences": options.steps * BATCH, **summary(runs)}
-    apart = {} if options.quick else {"wordloom, plain torch kernels": [*sides["wordloom"], "--kernels", "torch"]}
+    result = {"timed_steps": options.steps, "sentences": sample, **summary(runs)}
+    apart = {} if options.quick else {"wordloom, plain torch kernels": [*sides["wordloom"], "--kernels=torch"]}
     if options.bfloat16:
-        apart |= {f"{name}, bfloat16": [*side, "--precision", "bfloat16"] for name, side in sides.items()}
+        apart |= {f"{name}, bfloat16": [*side, "--precision=bfloat16"] for name, side in sides.items()}
     found = common.alternating(__file__, apart, 1, options.threads)
     check_same_start({**runs, **found})
     return {**result, "apart": {name: run for name, (run,) in found.items()}}
@@ -110,28 +104,24 @@ def measure_accuracy(options: argparse.Namespace, shared: list[object], folder: 
     right: dict[str, list[np.ndarray]] = {name: [] for name in SIDES}
     labels = np.array([int(label) for label in read("test").labels])
     for seed in range(options.seed, options.seed + options.seeds):
-        sides: dict[str, list[object]] = {}
-        for i, name in enumerate(SIDES):
-            sides[name] = ["--side", name, *shared, "--seed", seed, "--total", options.accuracy_steps]
-            sides[name] += ["--predictions", folder / f"{i}.npy"]
-            if options.quick:
-                sides[name] += ["--sample", options.accuracy_steps * BATCH]
-        for i, (name, (run,)) in enumerate(common.alternating(__file__, sides, 1, options.threads).items()):
-            probabilities = np.load(folder / f"{i}.npy")
+        files = {name: folder / f"{name}.npy" for name in SIDES}
+        more = [*shared, f"--seed={seed}", f"--total={options.accuracy_steps}"]  # the last --seed counts
+        sides: dict[str, list[object]] = {n: [f"--side={n}", *more, f"--predictions={files[n]}"] for n in SIDES}
+        for name, (run,) in common.alternating(__file__, sides, 1, options.threads).items():
+            probabilities = np.load(files[name])
             score = classification_scores(labels, probabilities)["accuracy"]
-            interval = {"value": round(score.value, 4), "low": round(score.low, 4), "high": round(score.high, 4)}
-            runs[name].append({**run, "accuracy": interval})
+            runs[name].append({**run, "accuracy": [round(v, 4) for v in (score.value, score.low, score.high)]})
             right[name].append(probabilities.argmax(1) == labels)
     check_same_start(runs)
     result = {"steps": options.accuracy_steps, "seeds": options.seeds, "test_sentences": len(labels), **summary(runs)}
-    result["accuracy"] = {name: [run["accuracy"] for run in found] for name, found in runs.items()}
+    result["accuracy, low, high"] = {name: [run["accuracy"] for run in found] for name, found in runs.items()}
     for peer in SIDES[1:]:
         gain = gain_over_seeds(right["wordloom"], right[peer], names=("wordloom", peer))
         result[f"wordloom minus {peer}"] = {
-            "difference": round(gain.difference, 4), "low": round(gain.low, 4), "high": round(gain.high, 4),
-            "p_bootstrap": round(gain.p_value, 4), "verdict": gain.verdict,
+            **{k: round(getattr(gain, k), 4) for k in ("difference", "low", "high", "p_value")},
             "p_mcnemar": [round(mcnemar(a, b), 4) for a, b in zip(right["wordloom"], right[peer], strict=True)],
-        }  # fmt: skip
+            "verdict": gain.verdict,
+        }
     return result
 
 
@@ -140,12 +130,8 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     keys = ("examples_per_second", "cpu_seconds_per_step", "peak_memory_mb")
     ratios = {f"ratio_{k}": {f"over {n}": common.ratio(ours, r, k) for n, r in peers.items()} for k in keys}
     reached = {name: r["of_medians"] >= TARGET for name, r in ratios["ratio_examples_per_second"].items()}
-    return {
-        keys[0]: {name: round(common.median(found, keys[0]), 1) for name, found in runs.items()},
-        **ratios,
-        "target": {"at_least": TARGET, "reached": reached},
-        "runs": runs,
-    }
+    medians = {name: round(common.median(found, keys[0]), 1) for name, found in runs.items()}
+    return {keys[0]: medians, **ratios, "target": {"at_least": TARGET, "reached": reached}, "runs": runs}
 
 
 def check_same_start(runs: dict[str, list[dict[str, Any]]]) -> None:
@@ -165,7 +151,7 @@ def read(part: str, options: argparse.Namespace | None = None) -> Any:
     return examples.sample(options.sample, 0) if options is not None and options.sample else examples
 
 
-def digest(ids: Any) -> str:
+def _digest(ids: Any) -> str:
     return hashlib.sha256(np.asarray(ids, np.int32).tobytes()).hexdigest()[:16]
 
 
@@ -193,8 +179,8 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
 class Clock:
     """Called at the start of every forward pass with what it holds; measures from the ``warmup``-th on."""
 
-    def __init__(self, options: argparse.Namespace):
-        self.warmup, self.count = options.warmup, 0
+    def __init__(self, warmup: int):
+        self.warmup, self.count = warmup, 0
         self.marks: list[tuple[float, float]] = []
         self.held: list[tuple[int, int, int]] = []
 
@@ -205,16 +191,14 @@ class Clock:
         self.count += 1
 
     def result(self) -> dict[str, Any]:
-        """slots: tokens and padding, what the model computes; the last step has no end and does not count."""
+        """slots: tokens and padding, what the model computes."""
         wall, cpu = (b - a for a, b in zip(self.marks[0], self.marks[-1], strict=True))
         examples, tokens, slots = np.sum(self.held[:-1], axis=0).tolist()
         steps = len(self.marks) - 1
-        return {
-            "examples_per_second": round(examples / wall, 1), "milliseconds_per_step": round(wall / steps * 1e3, 2),
-            "cpu_seconds_per_step": round(cpu / steps, 5), "tokens_per_example": round(tokens / examples, 2),
-            "slots_per_example": round(slots / examples, 2), "steps": steps, "examples": examples,
-            "peak_memory_mb": common.usage()["peak_memory_mb"],
-        }  # fmt: skip
+        found = {"examples_per_second": examples / wall, "milliseconds_per_step": wall / steps * 1e3,
+                 "cpu_seconds_per_step": cpu / steps, "tokens_per_example": tokens / examples,
+                 "slots_per_example": slots / examples, "peak_memory_mb": common.usage()["peak_memory_mb"]}  # fmt: skip
+        return {**{name: round(value, 4) for name, value in found.items()}, "steps": steps, "examples": examples}
 
 
 def wordloom(options: argparse.Namespace) -> dict[str, Any]:
@@ -229,7 +213,7 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     from wordloom.train.loop import fit
 
     kernels.use_backend(options.kernels)
-    clock = Clock(options)
+    clock = Clock(options.warmup)
 
     class Timed(Classify):
         def loss(self, model: Any, batch: Any, state: Any = None) -> Any:
@@ -246,7 +230,7 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     apply_states(model, loaded.states)
     begun = time.perf_counter()
     stream = ClassifyStream(task, examples, batch=BATCH, seed=options.seed)
-    proof = {"tokenise_seconds": round(time.perf_counter() - begun, 2), "tokens_sha256": digest(stream.windows.tokens)}
+    proof = {"tokenise_seconds": round(time.perf_counter() - begun, 2), "tokens_sha256": _digest(stream.windows.tokens)}
     proof["first_logits"] = task.logits(model, test.texts[:8]).tolist()
     config = TrainConfig(
         steps=options.total, seed=options.seed, batch=BATCH, micro_batch=BATCH, length=LENGTH, lr=options.lr,
@@ -273,12 +257,12 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
     ids = tokenizer(examples.texts, truncation=True, max_length=LENGTH)["input_ids"]
     seconds = round(time.perf_counter() - begun, 2)
     data = [{"input_ids": i, "labels": int(label)} for i, label in zip(ids, examples.labels, strict=True)]
-    proof = {"tokenise_seconds": seconds, "tokens_sha256": digest(np.concatenate(ids))}
+    proof = {"tokenise_seconds": seconds, "tokens_sha256": _digest(np.concatenate(ids))}
     proof["first_logits"] = _logits(model, tokenizer, test.texts[:8]).tolist()
-    clock = Clock(options)
+    clock = Clock(options.warmup)
 
     def before(model: Any, args: Any, inputs: dict[str, Any]) -> None:
-        clock(len(inputs["input_ids"]), int(inputs["attention_mask"].sum()), inputs["input_ids"].numel())
+        clock(len(inputs["labels"]), int(inputs["attention_mask"].sum()), inputs["input_ids"].numel())
 
     hook = model.register_forward_pre_hook(before, with_kwargs=True)
     strategy = "group_by_length" if options.side.endswith("grouping") else "random"
@@ -290,10 +274,8 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             bf16=options.precision == "bfloat16", use_cpu=True, train_sampling_strategy=strategy, report_to="none",
             save_strategy="no", eval_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
-        hf.Trainer(
-            model=model, args=arguments, train_dataset=data, processing_class=tokenizer,
-            data_collator=hf.DataCollatorWithPadding(tokenizer),
-        ).train()  # fmt: skip
+        collator = hf.DataCollatorWithPadding(tokenizer)
+        hf.Trainer(model, arguments, collator, train_dataset=data, processing_class=tokenizer).train()
     result = clock.result()
     hook.remove()
     if options.predictions:
@@ -302,18 +284,12 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _logits(model: Any, tokenizer: Any, texts: list[str]) -> Any:
-    """(E, 2) float32, without dropout."""
+    """(E, 2) float32, without dropout, all texts in one batch: 872 short sentences fit."""
     import torch
 
-    model.eval()
+    inputs = tokenizer(texts, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
     with torch.inference_mode():
-        parts = [
-            model(
-                **tokenizer(texts[i : i + BATCH], padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
-            )
-            for i in range(0, len(texts), BATCH)
-        ]
-    return torch.cat([part.logits.float() for part in parts])
+        return model.eval()(**inputs).logits.float()
 
 
 if __name__ == "__main__":
