@@ -1,0 +1,187 @@
+"""docs/BENCHMARKS.md from benchmarks/results/*.json: ``python benchmarks/render.py`` (``--check``: fail when stale)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "BENCHMARKS.md"
+
+
+def page() -> str:
+    parts = [
+        "# Benchmarks",
+        "Made by `python benchmarks/render.py` from `benchmarks/results/`; nothing here is typed by hand. The machines are "
+        "shared, so ratios of alternating runs mean more than times. Square brackets hold 95 % intervals of scores, and the "
+        "lowest and highest ratio of one round for speeds.",
+    ]
+    for name, section in (
+        ("pretraining", pretraining),
+        ("finetuning", finetuning),
+        ("token_store", token_store),
+        ("quality_imdb", imdb),
+        ("quality_sms", sms),
+        ("quality_chnsenticorp", chnsenticorp),
+        ("demo", demo),
+    ):
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            parts += section(json.loads(path.read_text(encoding="utf-8")))
+    return "\n\n".join(parts) + "\n"
+
+
+def pretraining(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Pre-training throughput against Hugging Face Trainer"
+    yield f"{_machine(r)} BERT-mini shape, 32 rows of 128 tokens, float32, dropout 0.1, AdamW, fully packed on both sides."
+    rows = []
+    for vocabulary, v in r["float32"].items():
+        speed, memory = v["ratio_tokens_per_second"], v["ratio_peak_memory"]
+        rows.append(
+            [
+                f"{int(vocabulary):,}",
+                f"{v['tokens_per_second']['wordloom']:,}",
+                f"{v['tokens_per_second']['trainer']:,}",
+                f"**{speed['of_medians']:.2f}x** [{speed['lowest']:.2f}, {speed['highest']:.2f}]",
+                f"{memory['of_medians']:.2f}x",
+                f"{v['share_of_matmul_peak']['wordloom']:.0%} / {v['share_of_matmul_peak']['trainer']:.0%}",
+            ]
+        )
+    header = ["vocabulary", "wordloom tokens/s", "Trainer tokens/s", "speed", "peak memory", "share of product peak"]
+    yield _table(header, rows)
+    for key, apart in r.items():
+        if key.startswith("apart"):
+            rows = [[n, _speed(v)] for n, v in apart.items()]
+            yield _table([f"{key} (one run each)", "tokens/s"], rows)
+    kinds = r["where_the_time_goes"]
+    rows = [[k, f"{v['ms']:.1f}", f"{v['share']:.0%}"] for k, v in kinds["by_kind"].items()]
+    yield _table(
+        [
+            f"where a step's {kinds['milliseconds_per_step']:.0f} ms go (vocabulary {kinds['vocabulary']:,})",
+            "ms",
+            "share",
+        ],
+        rows,
+    )
+
+
+def finetuning(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Fine-tuning throughput on SST-2 against Hugging Face Trainer"
+    yield f"{_machine(r)} bert-mini shape, random weights, batch {r['batch']}, float32, dynamic padding. `{r['command']}`"
+    speed, accuracy = r["speed"], r["accuracy"]
+    rows = []
+    for name, value in speed["examples_per_second"].items():
+        ratio = speed["ratio_examples_per_second"].get(f"over {name}")
+        shown = f"**{ratio['of_medians']:.2f}x** [{ratio['lowest']:.2f}, {ratio['highest']:.2f}]" if ratio else ""
+        value_of, low, high = accuracy["accuracy, low, high"][name][0]
+        verdict = accuracy.get(f"wordloom minus {name}", {}).get("verdict", "")
+        rows.append(
+            [name, f"{value:,.0f}", shown, f"{100 * value_of:.1f} [{100 * low:.1f}, {100 * high:.1f}]", verdict]
+        )
+    steps = accuracy["steps"]
+    header = ["side", "examples/s", "wordloom is faster by", f"accuracy after {steps} steps, %", "wordloom against it"]
+    yield _table(header, rows)
+
+
+def token_store(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Token store against `datasets.map`"
+    m = r["machine"]
+    yield (
+        f"{m.get('cpu', m.get('processor'))}, {m['cores']} cores, {r['date'][:10]}: {r['text_mb']:.0f} MB of novels, "
+        f"{r['wordloom_mb_per_s']:.1f} MB/s against {r['datasets_map_mb_per_s']:.1f} MB/s with two processes: "
+        f"**{r['ratio']:.2f}x** ({len(r['runs']['wordloom'])} alternating runs); disk {r['disk_ratio']:.3f} times two bytes an id."
+    )
+
+
+def imdb(r: dict[str, Any]) -> Iterator[str]:
+    yield "## IMDb: pre-training on unlabelled reviews, then few and many labels"
+    yield f"{_machine(r)} {_pretrained(r['pretraining'])}"
+    yield _arms(
+        [(f"{row['labels']:,}", row["seeds"], row["arms"], row["gain"], row["gain_over_tfidf"]) for row in r["rows"]]
+    )
+
+
+def chnsenticorp(r: dict[str, Any]) -> Iterator[str]:
+    yield "## ChnSentiCorp (Chinese)"
+    yield f"{_machine(r)} {_pretrained(r['pretraining'])} Three seeds, 9,600 labels."
+    rows = [
+        (
+            f"{name}, {r[key]['examples']:,} test texts",
+            3,
+            r[key]["arms"],
+            r[key]["gain_over_random"],
+            r[key]["gain_over_tfidf"],
+        )
+        for name, key in (("full", "full"), ("de-leaked", "deleaked"))
+    ]
+    yield _arms(rows)
+
+
+def sms(r: dict[str, Any]) -> Iterator[str]:
+    yield "## SMS spam, repeats removed, ten folds"
+    yield f"{_machine(r)} {r['after_removing_repeats']:,} of {r['messages']:,} messages; every message is scored once, by a model that never saw it."
+    names = ["f1", "recall_at_fpr_0.5", "precision", "recall", "auroc", "accuracy"]
+    rows = [[n, *(_score(r["scores"][arm][n]) for arm in ("model", "tfidf"))] for n in names]
+    yield _table(["score, %", "from runs/imdb-pretrain", "TF-IDF + logistic regression"], rows)
+
+
+def demo(r: dict[str, Any]) -> Iterator[str]:
+    yield "## The demo"
+    yield f"{_machine(r)} `{r['command']}`: {r['seconds']:.0f} s without set-up, {r['peak_memory_gb']:.1f} GB at most. {r['text']}"
+    yield _arms(
+        [(f"{row['labels']:,}", row["seeds"], row["arms"], row["gain"], row["gain_over_tfidf"]) for row in r["rows"]]
+    )
+
+
+def _pretrained(p: dict[str, Any]) -> str:
+    loss, m = p["held_out_loss"], p["model"]
+    return (
+        f"{m['preset']} ({m['parameters'] / 1e6:.1f} M parameters) pre-trained for {p['seconds'] / 60:.0f} minutes on "
+        f"{p['plan']['threads']} thread{'s' * (p['plan']['threads'] > 1)} ({p['plan']['precision']}): held-out loss {loss['value']:.2f} "
+        f"[{loss['low']:.2f}, {loss['high']:.2f}] nats, unigram entropy {p['unigram_entropy']:.2f}."
+    )
+
+
+def _arms(rows: list[Any]) -> str:
+    body = [
+        [name, str(seeds), *(_score(arms[a]) for a in ("pretrained", "random", "tfidf")), _gain(gain), _gain(over)]
+        for name, seeds, arms, gain, over in rows
+    ]
+    header = ["labels", "seeds", "pre-trained", "random weights", "TF-IDF + LR", "gain over random", "gain over TF-IDF"]
+    return _table(header, body)
+
+
+def _score(s: dict[str, float]) -> str:
+    return f"{100 * s['value']:.1f} [{100 * s['low']:.1f}, {100 * s['high']:.1f}]"
+
+
+def _gain(s: dict[str, float]) -> str:
+    return f"{100 * s['value']:+.1f} [{100 * s['low']:+.1f}, {100 * s['high']:+.1f}]"
+
+
+def _speed(v: dict[str, Any]) -> str:
+    return f"{v['tokens_per_second']:,.0f}" if "tokens_per_second" in v else f"failed: {v['failed']}"
+
+
+def _machine(r: dict[str, Any]) -> str:
+    m = r["machine"]
+    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, torch {m['versions']['torch']}{', ' + r['date'][:10] if 'date' in r else ''}."
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    text = page()
+    if "--check" in sys.argv:
+        sys.exit(0 if PAGE.read_text(encoding="utf-8") == text else f"{PAGE} is stale: run python benchmarks/render.py")
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
