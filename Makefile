@@ -19,7 +19,7 @@ check: $(VENV)/.ready-test  ## ruff and mypy
 	@$(VENV)/bin/ruff check src tests benchmarks && $(VENV)/bin/ruff format --check src tests benchmarks && $(VENV)/bin/mypy
 
 bench: $(VENV)/.ready-bench  ## the side-by-side benchmarks, into benchmarks/results/ (about an hour)
-	@for b in token_store pretraining finetuning; do $(PY) benchmarks/$$b.py || exit 1; done
+	@for b in token_store pretraining finetuning demo; do $(PY) benchmarks/$$b.py || exit 1; done
 
 clean:  ## remove the virtual environment and the demo's run
 	rm -rf $(VENV) $(OUT)

@@ -200,19 +200,42 @@ def make(model: type[M], values: dict[str, Any], where: str | Path | None = None
 
 
 def _plain(model: type[BaseModel], error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(p) for p in first["loc"])
+    errors = error.errors()
+    first = errors[0]
     if first["type"] == "extra_forbidden":
+        key = ".".join(str(p) for p in first["loc"])
         known = _keys_at(model, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
         return f"unknown key {key!r}{hint}"
-    return f"{key or 'value'}: {first['msg']}"
+    key = _fields(model, first["loc"])
+    said = [e["msg"].removeprefix("Value error, ") for e in errors if _fields(model, e["loc"]) == key]
+    said[1:] = [message.removeprefix("Input should be ") for message in said[1:]]  # the members of a union
+    return f"{key}: {' or '.join(said)}" if key else said[0]
+
+
+def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """The dotted names of fields at the head of a location; what follows are places in lists, members of unions."""
+    names: list[str] = []
+    inner: type[BaseModel] | None = model
+    for part in loc:
+        if inner is None or part not in inner.model_fields:
+            break
+        names.append(str(part))
+        inner = _inner(inner, str(part))
+    return ".".join(names)
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
-        annotation = model.model_fields[str(part)].annotation
-        inner = [t for t in getattr(annotation, "__args__", (annotation,)) if isinstance(t, type)]
-        model = next(t for t in inner if issubclass(t, BaseModel))
+        inner = _inner(model, str(part))
+        assert inner is not None  # an unknown key stands in a table
+        model = inner
     return list(model.model_fields)
+
+
+def _inner(model: type[BaseModel], field: str) -> type[BaseModel] | None:
+    """The table that a field is, optional or not."""
+    annotation = model.model_fields[field].annotation
+    members = [t for t in getattr(annotation, "__args__", (annotation,)) if isinstance(t, type)]
+    return next((t for t in members if issubclass(t, BaseModel)), None)

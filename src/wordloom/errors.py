@@ -19,7 +19,9 @@ class WordloomError(Exception):
 
     def __str__(self) -> str:
         text = self.what if self.where is None else f"{self.where}: {self.what}"
-        return text if self.cure is None else f"{text}. {self.cure}."
+        if self.cure is None:
+            return text
+        return f"{text}{'' if text.endswith('?') else '.'} {self.cure[:1].upper()}{self.cure[1:]}."
 
 
 class ConfigError(WordloomError):

@@ -119,13 +119,15 @@ class RunLog:
         yield
         self._started = time.perf_counter()
 
-    def evaluation(self, step: int, scores: Mapping[str, float]) -> None:
+    def evaluation(self, step: int, scores: Mapping[str, float], main: str = "loss") -> None:
+        """All scores are logged; loss and ``main``, which the best checkpoint is chosen by, are said."""
         if not self._writes:
             return
         self._run.log({"step": step, "evaluation": dict(scores)})
         self._run.sync_log()
         self._scalars(step, {f"valid/{name}": value for name, value in scores.items()})
-        self.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        shown = {name: scores[name] for name in ("loss", main) if name in scores}
+        self.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
 
     def say(self, text: str) -> None:
         if self._quiet or not self._writes:

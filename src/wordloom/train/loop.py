@@ -134,7 +134,7 @@ def fit(
             if plan.evaluates(step) and kept.index.evaluation(step) is None and not stop.agreed:
                 with log.paused():
                     scores = _evaluate(s, average)
-                    log.evaluation(step, scores)
+                    log.evaluation(step, scores, job.score[0])
                     kept.evaluated(step, scores)
             tired = config.patience is not None and kept.without_gain() >= config.patience
             if step >= plan.steps or tired or stop.agreed:
@@ -155,7 +155,8 @@ def fit(
             if plan.saves(step) or stop.agreed:
                 with log.paused():
                     kept.save(_checkpoint(s, step, states, average, log))
-    if stop.agreed and step < plan.steps:
+    stop.agree()  # once more: the signal may have come during the last evaluation
+    if stop.agreed:  # everything is saved: a resumed run goes on, or only finishes
         log.say(f"stopped and saved at step {step} of {plan.steps}; go on with: {resume_command or 'resume=True'}")
         raise Interrupted(f"stopped at step {step}")
     return _finish(s, kept, plan, step, now() - begun, log if first == 0 else None)
@@ -263,6 +264,7 @@ def _plan(s: Setting, stream: Stream, run: Run, facts: dict[str, Any], resume: b
     plan = make_plan(s.config, stream, s.world, s.device, s.precision, _trial(s, stream, now))
     s.optimiser = build_optimiser(s.model, s.config, s.layers)  # the trials' state is dropped
     if s.world.writes:
+        run.checkpoints.mkdir(exist_ok=True)  # its entry reaches the disk with the manifest's
         run.update_manifest(frozen=frozen(plan, s.config, facts))
     return plan
 
@@ -358,7 +360,7 @@ class _Stop:
         self._before: dict[int, Any] = {}
 
     def agree(self) -> None:
-        """Called by every rank after every step, so that all of them stop at the same one."""
+        """Called by every rank after every step and at the end, so that all of them stop at the same one."""
         self.agreed = any(self._world.gather(self._asked)) if self._world.size > 1 else self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
