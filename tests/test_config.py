@@ -25,11 +25,8 @@ def test_a_recipe_is_frozen_and_strict() -> None:
     train = make(TrainConfig, {"steps": 3})
     with pytest.raises(ValueError, match="frozen"):
         train.steps = 4  # type: ignore[misc]
-    with pytest.raises(ConfigError, match=r"unknown key 'stesp'; did you mean 'steps'\?\. Correct that key"):
-        try:
-            make(TrainConfig, {"stesp": 3})
-        except ConfigError as error:
-            raise ConfigError(error.what, cure=(error.cure or "").capitalize()) from None
+    with pytest.raises(ConfigError, match=r"unknown key 'stesp'; did you mean 'steps'\? Correct that key"):
+        make(TrainConfig, {"stesp": 3})
 
 
 @pytest.mark.parametrize(
@@ -43,9 +40,12 @@ def test_a_recipe_is_frozen_and_strict() -> None:
         ({"objective": {"span": 0.5}}, "objective.span"),
         ({"objective": {"rate": 1}}, "objective.rate"),
         ({"task": {"pooling": "max"}}, "task.pooling"),
+        ({"tokenizer": {"vocab_size": "x"}}, "a.toml: tokenizer.vocab_size: Input should be a valid integer"),
+        ({"tokenizer": {"vocab_size": "x"}}, " or 'auto'. Correct"),
+        ({"train": {"steps": 1, "minutes": 2}}, "a.toml: train: give one of"),
         ({"data": {}}, "data.train: Field required"),
         ({"data": {"train": "a", "labels": 0}}, "data.labels"),
-        ({"compare": {"labels": ["some"]}}, "compare.labels"),
+        ({"compare": {"labels": ["some"]}}, "a.toml: compare.labels: "),
         ({"corpus": {"paths": ["a"], "documents": "pages"}}, "corpus.documents"),
         ({"corpus": {"path": ["a"]}}, "corpus.path"),
         ({"tokenizer": {"kind": "word-piece"}}, "tokenizer.kind"),
@@ -113,5 +113,6 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_errors_have_what_where_and_cure() -> None:
-    assert str(ConfigError("x is wrong", where="a.toml:3", cure="write y")) == "a.toml:3: x is wrong. write y."
+    assert str(ConfigError("x is wrong", where="a.toml:3", cure="write y")) == "a.toml:3: x is wrong. Write y."
     assert str(ConfigError("x is wrong")) == "x is wrong"
+    assert str(ConfigError("x; did you mean 'y'?", cure="write y")) == "x; did you mean 'y'? Write y."

@@ -24,17 +24,24 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="folder of the run; must not exist yet")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="any key of a recipe: table.key=value, repeatable")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML recipe below the flags")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="folder of the run; must not exist yet")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="any key of a recipe, repeatable")
+]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="TOML recipe below the flags")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing run at --out")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on exactly where the run at --out stopped")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
-TextColumn = Annotated[str | None, typer.Option("--text", help="text column; guessed and stated when absent")]
-LabelColumn = Annotated[str | None, typer.Option("--label", help="label column; guessed and stated when absent")]
-PairColumn = Annotated[str | None, typer.Option("--pair", help="column of the second text of a pair")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN", help="text column; guessed and stated when absent")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label", metavar="COLUMN", help="label column; guessed and stated when absent")
+]
+PairColumn = Annotated[str | None, typer.Option("--pair", metavar="COLUMN", help="column of the second text of a pair")]
 Kind = Annotated[
-    str | None, typer.Option("--kind", help="of labels: single, multi, regression; guessed and stated when absent")
+    str | None,
+    typer.Option("--kind", metavar="KIND", help="of labels: single, multi, regression; guessed and stated when absent"),
 ]
 Steps = Annotated[int | None, typer.Option(help="how long, in updates of the weights")]
 Epochs = Annotated[float | None, typer.Option(help="how long, in passes over the data")]
@@ -71,9 +78,10 @@ def main() -> None:
 
 @app.command()
 def check(
-    paths: Annotated[list[str], typer.Argument(help="raw text or labelled files, folders, globs")],
+    paths: Annotated[list[str], typer.Argument(metavar="FILE", help="raw text or labelled files, folders, globs")],
     against: Annotated[
-        list[str] | None, typer.Option(help="other splits, or the pre-training corpus: exact and near leaks")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="other splits, or the pre-training corpus: exact and near leaks"),
     ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
@@ -90,10 +98,10 @@ def check(
 
 @app.command()
 def tokenizer(
-    corpus: Annotated[list[str], typer.Argument(help="files, folders, globs")],
+    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS", help="files, folders, globs")],
     out: Out,
-    kind: Annotated[str, typer.Option(help="wordpiece, bpe, byte-bpe, unigram")] = "wordpiece",
-    size: Annotated[str, typer.Option(help="vocabulary size, or auto")] = "auto",
+    kind: Annotated[str, typer.Option(metavar="KIND", help="wordpiece, bpe, byte-bpe, unigram")] = "wordpiece",
+    size: Annotated[str, typer.Option(metavar="N", help="vocabulary size, or auto")] = "auto",
     keep_case: Annotated[bool, typer.Option("--keep-case", help="do not lowercase")] = False,
     settings: Set = None,
     overwrite: Overwrite = False,
@@ -107,16 +115,22 @@ def tokenizer(
 
 @app.command()
 def pretrain(
-    corpus: Annotated[list[str] | None, typer.Argument(help="files, folders, globs of raw text")] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Argument(metavar="CORPUS", help="files, folders, globs of raw text")
+    ] = None,
     out: Out = Path("run"),
     preset: Annotated[
-        str | None, typer.Option(help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent"
+        ),
     ] = None,
     minutes: Minutes = None,
     steps: Steps = None,
     epochs: Epochs = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="a tokenizer's folder or run; trained on the corpus when absent")
+        str | None,
+        typer.Option(metavar="FOLDER", help="a tokenizer's folder or run; trained on the corpus when absent"),
     ] = None,
     lr: LearningRate = None,
     batch: Annotated[int | None, typer.Option(help="rows per step")] = None,
@@ -153,12 +167,18 @@ def pretrain(
 
 @app.command()
 def finetune(
-    model: Annotated[str, typer.Argument(help="a run, a Hugging Face BERT folder, or a preset (random weights)")],
-    data: Annotated[str, typer.Argument(help="labelled training file")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="a run, a Hugging Face BERT folder, or a preset (random weights)")
+    ],
+    data: Annotated[str, typer.Argument(metavar="FILE", help="labelled training file")],
     out: Out = Path("run"),
-    task: Annotated[str, typer.Option(help="classify")] = "classify",
-    valid: Annotated[str | None, typer.Option(help="validation file; split off the training file when absent")] = None,
-    test: Annotated[str | None, typer.Option(help="test file: scores with intervals in the report")] = None,
+    task: Annotated[str, typer.Option(metavar="NAME", help="classify")] = "classify",
+    valid: Annotated[
+        str | None, typer.Option(metavar="FILE", help="validation file; split off the training file when absent")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(metavar="FILE", help="test file: scores with intervals in the report")
+    ] = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
@@ -193,7 +213,10 @@ def finetune(
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="one run, or two for a paired test, then the labelled file")],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="one run, or two for a paired test, then the labelled file"),
+    ],
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
@@ -208,8 +231,13 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="a fine-tuned run or bundle")],
-    data: Annotated[str, typer.Argument(help="file of texts, or - for standard input, a text per line")] = "-",
+    model: Annotated[str, typer.Argument(metavar="RUN", help="a fine-tuned run or bundle")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="file of texts, or - for standard input: every line is a text, an empty one too"
+        ),
+    ] = "-",
     text: TextColumn = None,
     pair: PairColumn = None,
     as_json: AsJson = False,
@@ -225,8 +253,10 @@ def predict(
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="TOML recipe")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: runs/NAME-OF-RECIPE")] = None,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="TOML recipe")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="default: runs/NAME-OF-RECIPE")
+    ] = None,
     settings: Set = None,
     resume: Resume = False,
     overwrite: Overwrite = False,

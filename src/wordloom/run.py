@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -27,6 +28,7 @@ from typing import IO, Any, Self
 from wordloom.errors import RunError
 
 FORMAT = "wordloom-run"
+FREE = "free disk space"
 VERSIONED = ("wordloom", "torch", "numpy", "tokenizers", "safetensors", "scikit-learn")
 
 
@@ -62,7 +64,17 @@ def replace(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise RunError(f"cannot write: {error.strerror}", where=path, cure="free disk space and resume") from error
+        raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
+
+
+def cure_of(error: BaseException | None) -> str:
+    """What helps against a failed write: a clause without what to do then."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):  # safetensors has an error of its own
+        return FREE
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "check the folder and its disk"
 
 
 def jsonable(value: Any) -> Any:
@@ -116,7 +128,6 @@ class Run:
             write(building / "recipe.toml", text.encode("utf-8"))
             manifest = _manifest(recipe, text, kind)
             write_json(building / "manifest.json", manifest)
-            (building / "checkpoints").mkdir()
             if old_lock is not None:
                 rename(path, aside)
             rename(building, path)
@@ -124,7 +135,8 @@ class Run:
             shutil.rmtree(building, ignore_errors=True)
             _recover(path)
             reason = error.strerror if isinstance(error, OSError) else error.what
-            cure = "free disk space or choose another folder"
+            cause = error if isinstance(error, OSError) else error.__cause__
+            cure = f"{FREE} or choose another folder" if cure_of(cause) == FREE else "choose another folder"
             raise RunError(f"cannot create the run: {reason}", where=path, cure=cure) from error
         if old_lock is not None:
             old_lock.close()
@@ -161,7 +173,8 @@ class Run:
         except OSError as error:
             self._metrics = None
             where = self.path / "metrics.jsonl"
-            raise RunError(f"cannot write: {error.strerror}", where=where, cure="free disk space and resume") from error
+            cure = f"{cure_of(error)} and resume"
+            raise RunError(f"cannot write: {error.strerror}", where=where, cure=cure) from error
 
     def sync_log(self) -> None:
         if self._metrics is not None:

@@ -92,7 +92,7 @@ LABELLED: list[tuple[str, bytes, dict[str, Any], str, str]] = [
     ("a.csv", b"", {}, "", "no record"),
     ("a.csv", GOOD + b"caf\xe9,neg\n", {}, ":3", "not valid UTF-8"),
     ("a.csv", GOOD + b"nul\0,neg\n", {}, ":3", "NUL"),
-    ("a.csv", GOOD, {"label": "lable"}, "", "no column 'lable'. choose one of: text, label"),
+    ("a.csv", GOOD, {"label": "lable"}, "", "no column 'lable'. Choose one of: text, label"),
     ("a.csv", GOOD, {"text": "7"}, "", "no column '7'"),
     ("a.csv", GOOD, {"text": "text", "label": "text"}, "", "asked for twice"),
     ("a.csv", b"text,label\nso good,0.5\nso bad,abc\n", {"kind": "regression"}, ":3", "'abc' is not a number"),
@@ -151,7 +151,7 @@ def test_absent_columns_of_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"body": "so it goes"}) + "\n")
     corpus = Corpus(CorpusConfig(paths=(str(path),), text="text"))
-    assert_plain(lambda: list(corpus), str(path), "no column 'text'. choose one of: body")
+    assert_plain(lambda: list(corpus), str(path), "no column 'text'. Choose one of: body")
 
 
 def assert_plain(read: Any, where: str, words: str) -> None:

@@ -111,7 +111,7 @@ def test_named_columns_pairs_and_parquet(tmp_path: Path) -> None:
     assert (
         other.pairs is None
         and other.labels == ["e", "f"]
-        and other.columns.endswith("(guessed: override with kind=...)")
+        and other.columns.endswith(": 4 columns; guessed: one label each; override with --kind (kind=...)")
     )
 
 
@@ -127,7 +127,7 @@ def test_kinds(tmp_path: Path) -> None:
     assert multi.kind == "multi" and multi.labels == [["x", "y"], ["x"], ["z", "x"], []]
     assert multi.label_names() == ["x", "y", "z"]
     few = read_examples(write(tmp_path / "f.csv", "text,label\na b,x|y\nc d,x\ne f,z\n"))
-    assert few.labels == ["x|y", "x", "z"] and "1 labels hold '|'" in few.columns
+    assert few.labels == ["x|y", "x", "z"] and "'|' in 1 of 3 labels is read as part of the name" in few.columns
     assert read_examples(write(tmp_path / "n.csv", "text,label\na,10\nb,9\nc,-1\n")).label_names() == ["-1", "9", "10"]
 
 

@@ -35,4 +35,4 @@ def test_a_full_disk_at_every_write_and_rename(tmp_path: Path) -> None:
     outcome = harness(tmp_path, "full")
     assert outcome["wrong"] == [] and outcome["operations"] > 20
     said = outcome["stderr"].splitlines()
-    assert len(said) == outcome["operations"] and all("No space left on device. free disk space" in s for s in said)
+    assert len(said) == outcome["operations"] and all("No space left on device. Free disk space" in s for s in said)

@@ -100,5 +100,15 @@ def test_a_terminal_gets_a_bar(run: Run) -> None:
     assert "2/2" in out.getvalue() and "(unigram 3.000)" in out.getvalue() and "step 2: loss 1.2500" in out.getvalue()
 
 
+def test_an_evaluation_says_the_loss_and_the_main_score(run: Run) -> None:
+    out = io.StringIO()
+    log = RunLog(run, plan(2), 1, tensorboard=False, out=out)
+    with log.opened(0):
+        log.evaluation(1, {"masked": 1.25, "loss": 1.25, "perplexity": 3.5})
+        log.evaluation(2, {"loss": 1.0, "accuracy": 0.5, "ece": 0.1}, "accuracy")
+    assert out.getvalue() == "step 1: loss 1.2500\nstep 2: loss 1.0000, accuracy 0.5000\n"
+    assert run.read_log()[1]["evaluation"] == {"loss": 1.0, "accuracy": 0.5, "ece": 0.1}
+
+
 def test_clock() -> None:
     assert [clock(s) for s in (0, 61, 3661)] == ["0:00", "1:01", "1:01:01"]

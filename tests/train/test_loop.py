@@ -118,6 +118,26 @@ def test_ctrl_c_finishes_the_step_saves_and_names_the_command(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("when", ["last step", "last evaluation", "patience"])
+def test_ctrl_c_at_the_end_is_heard_and_a_resumed_run_only_finishes(tmp_path: Path, when: str) -> None:
+    class InEvaluation(ToyJob):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            signal.raise_signal(signal.SIGTERM)
+            return super().evaluate(model)
+
+    settings = config(evaluate_every=4, patience=1, lr=1e-9) if when == "patience" else config()
+    whole, _ = train(tmp_path / "whole", settings)
+    job = Stops(11) if when == "last step" else InEvaluation(memory=True)
+    for _ in range(2 if when == "patience" else 1):
+        with pytest.raises(Interrupted):
+            train(tmp_path / "r", settings, job=job)
+    with Run.open(tmp_path / "r") as run:
+        assert run.manifest["status"] == "interrupted"
+    outcome, _ = train(tmp_path / "r", settings)
+    assert (outcome.step, outcome.scores) == (whole.step, whole.scores)
+    assert content(tmp_path / "r") == content(tmp_path / "whole")
+
+
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     class Twice(Stops):
         def loss(self, model: nn.Module, batch: Batch, state: Any) -> Any:
@@ -340,7 +360,7 @@ def test_lack_of_memory_is_one_sentence(tmp_path: Path) -> None:
             torch.empty(2**60)
             return super().loss(model, batch, state)
 
-    with pytest.raises(TrainingError, match=r"step 0: not enough memory for one micro-batch\. set train\.micro_batch"):
+    with pytest.raises(TrainingError, match=r"step 0: not enough memory for one micro-batch\. Set train\.micro_batch"):
         train(tmp_path / "r", config(), job=Huge())
 
 

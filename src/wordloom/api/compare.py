@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordloom.api.finetuning import BASELINE, MAIN, TABLES, finetune_parts
-from wordloom.api.labelled import Parts, divide, read
+from wordloom.api.labelled import Parts, descriptions, divide, read
 from wordloom.api.pretraining import say
 from wordloom.api.results import Result, table
 from wordloom.api.settings import refuse_changes, required
@@ -188,7 +188,8 @@ def gain_table(rows: list[Row]) -> list[str]:
 
 def _sentence(row: Row) -> str:
     if "random" not in row.correct:
-        gain = row.gain("pretrained", "tfidf")
+        names = ("the model", BASELINE)
+        gain = gain_over_seeds(row.correct["pretrained"], row.correct["tfidf"], names=names)
         return f"{row.labels} labels, against {BASELINE}: {gain.verdict}"
     gain = row.gain("pretrained", "random")
     size = f"{100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
@@ -230,9 +231,8 @@ def read_all(recipe: Recipe, quiet: bool) -> Data:
     if not config.train:
         raise ConfigError("no training file is named", where="data.train", cure="name a labelled file")
     parts = [read(path, config, task) if path else None for path in (config.train, config.valid, config.test)]
-    for part in parts:
-        if part is not None:
-            say(part.columns, quiet)
+    for line in descriptions(parts):
+        say(line, quiet)
     assert parts[0] is not None
     return parts[0], parts[1], parts[2]
 

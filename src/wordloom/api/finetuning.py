@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from wordloom.api.facts import finished_facts, settle_kernels
-from wordloom.api.labelled import InMemory, Parts, divide, from_memory, read
+from wordloom.api.labelled import InMemory, Parts, descriptions, divide, from_memory, read
 from wordloom.api.pretraining import layers_of, say
 from wordloom.api.results import Result, score_json, scores_json, table
 from wordloom.api.settings import recipe_from, refuse_changes
@@ -82,9 +82,8 @@ def finetune(
     train = from_memory(data, task_config) if isinstance(data, tuple) else read(data, data_config, task_config)
     valid = read(data_config.valid, data_config, task_config) if data_config.valid else None
     test = read(data_config.test, data_config, task_config) if data_config.test else None
-    for part in (train, valid, test):
-        if part is not None:
-            say(part.columns, quiet)
+    for line in descriptions((train, valid, test)):
+        say(line, quiet)
     start = open_start(model, chosen, train.texts)
     if resume and chosen.compare is not None:
         seeds = len(chosen.compare.seeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,17 @@ def read(source: str | Path, config: DataConfig, task: ClassifyConfig) -> Exampl
         separator=task.separator,
         clean_html=config.clean_html,
     )
+
+
+def descriptions(parts: Iterable[Examples | None]) -> list[str]:
+    """How each part was read; files that were read alike share a line."""
+    files: dict[str, list[str]] = {}
+    for part in parts:
+        if part is not None:
+            file = part.places[0].rpartition(":")[0] if part.places else ""
+            note = part.columns.removeprefix(f"{file}: ")
+            files.setdefault(note, []).extend([file] if note != part.columns else [])
+    return [f"{', '.join(dict.fromkeys(names))}: {note}" if names else note for note, names in files.items()]
 
 
 def from_memory(data: InMemory, task: ClassifyConfig) -> Examples:

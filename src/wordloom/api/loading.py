@@ -51,7 +51,7 @@ class Evaluation:
     def lines(self) -> list[str]:
         names = list(self.scores)
         metrics = list(self.scores[names[0]])
-        rows = [[m, *(_cell(self.scores[n][m]) for n in names)] for m in metrics]
+        rows = [[m, *(self.scores[n][m].plain for n in names)] for m in metrics]
         lines = [self.columns, *table(rows, [f"{self.examples} examples", *names])]
         noted: dict[str, list[str]] = {}
         for m in metrics:
@@ -61,10 +61,6 @@ class Evaluation:
         if self.test is not None:
             lines.append(f"paired test: {self.test.verdict} (p = {self.test.p_value:.3g})")
         return lines
-
-
-def _cell(score: Score) -> str:
-    return f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
 
 
 def evaluate(

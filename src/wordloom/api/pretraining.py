@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -153,7 +154,10 @@ def get_tokenizer(corpus: CorpusConfig, config: TokenizerConfig, quiet: bool) ->
             say(line, quiet)
         config = config.model_copy(update={"vocab_size": suggestion.size})
     say(f"learning a {config.kind} vocabulary of at most {config.vocab_size:,} ...", quiet)
-    return Tokenizer.train((d.text for d in Corpus(corpus)), config)
+    tokenizer = Tokenizer.train((d.text for d in Corpus(corpus)), config)
+    for line in tokenizer.notes:
+        say(line, quiet)
+    return tokenizer
 
 
 def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, again: str, quiet: bool) -> Result:
@@ -290,11 +294,14 @@ def _preset_for(config: TrainConfig, vocab_size: int, rows: int) -> str:
 
 
 def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[str, Score]:
-    """Held-out loss with a 95 % bootstrap interval over the held-out batches, and what follows from it."""
+    """Held-out loss with a 95 % bootstrap interval over the held-out batches (nan of one row), and what
+    follows from it."""
     name = next(iter(job.counts(job.held_out[0])))
     sums, counts = (np.asarray(v, dtype=np.float64) for v in job.by_batch(model, name))
     value = float(sums.sum() / counts.sum())
-    low, high = interval(bootstrap(lambda w: (w @ sums) / (w @ counts), len(sums)))
+    low = high = math.nan  # one row alone has no spread to take an interval from
+    if len(sums) > 1:
+        low, high = interval(bootstrap(lambda w: (w @ sums) / (w @ counts), len(sums)))
 
     def as_score(f: Any) -> Score:
         return Score(f(value), f(low), f(high))
@@ -339,11 +346,12 @@ def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) ->
 
 def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset: str) -> list[str]:
     loss, entropy = scores["loss"], store.unigram_entropy
+    span = f"[{loss.low:.3f}, {loss.high:.3f}] " if math.isfinite(loss.low) else ""
     notes = [
-        f"{preset}: {outcome.step} steps in {outcome.seconds:.0f} s; held-out loss {loss.value:.3f} "
-        f"[{loss.low:.3f}, {loss.high:.3f}] nats per masked token; unigram entropy {entropy:.3f}"
+        f"{preset}: {outcome.step} steps in {outcome.seconds:.0f} s; held-out loss {loss.value:.3f} {span}"
+        f"nats per masked token; unigram entropy {entropy:.3f}"
     ]
-    if loss.high >= entropy:
+    if (loss.high if span else loss.value) >= entropy:
         notes.append("the model has not learned more than word frequencies: train longer or raise train.lr")
     return notes
 

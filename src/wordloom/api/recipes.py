@@ -111,7 +111,7 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
 
 def _pretrain_stage(folder: Path, recipe: Recipe, quiet: bool) -> None:
     first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None})
-    started = folder.exists() and (folder / "store").exists() and (folder / "checkpoints").exists()
+    started = folder.exists() and (folder / "store").exists() and (folder / "checkpoints" / "index.json").exists()
     pretrain(None, folder, recipe=first, resume=started, overwrite=folder.exists() and not started, quiet=quiet)
 
 

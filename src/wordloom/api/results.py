@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordloom.metrics import Score
+from wordloom.run import jsonable
 
 if TYPE_CHECKING:
     from wordloom.infer.predictor import Predictor
@@ -31,7 +32,8 @@ class Result:
 
 
 def score_json(score: Score) -> dict[str, Any]:
-    values: dict[str, Any] = {"value": score.value, "low": score.low, "high": score.high}
+    """nan, of a score that is undefined or has no interval, is None."""
+    values = jsonable({"value": score.value, "low": score.low, "high": score.high})
     return {**values, "note": score.note} if score.note else values
 
 

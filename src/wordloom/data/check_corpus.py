@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from wordloom.data.corpus import WORDS, Corpus, CorpusReport
 from wordloom.data.examples import Examples, text_key
-from wordloom.data.findings import SHOWN, CheckReport, Place, check_near, quote, stride
-from wordloom.data.near import CONTAINED, RUN, ContainmentIndex, units
+from wordloom.data.findings import SHOWN, CheckReport, Place, check_near, plural, quote, stride
+from wordloom.data.near import CONTAINED, RUN, ContainmentIndex, units, unspaced
 
 EXACT_LIMIT = 5_000_000  # documents compared for equality: about 1 GB
 
@@ -26,10 +26,11 @@ def check_corpus(report: CheckReport, corpus: Corpus, held: dict[str, Examples],
     places: list[tuple[int, int]] = []
     known: dict[int, int] = {}
     repeats: list[tuple[int, int, str]] = []
-    repeated = words = 0
+    repeated = words = wordless = 0
     leaks = {name: _Leak(examples) for name, examples in held.items()}
     for number, document in enumerate(corpus):
         words += len(document.text.split())
+        wordless += unspaced(document.text)
         places.append((number_of[document.file], document.line))
         key = text_key(document.text)
         if number < EXACT_LIMIT:
@@ -44,7 +45,7 @@ def check_corpus(report: CheckReport, corpus: Corpus, held: dict[str, Examples],
     def place(number: int) -> str:
         return f"{files[places[number][0]]}:{places[number][1]}"
 
-    _say_corpus(report, part, corpus.report, words)
+    _say_corpus(report, part, corpus.report, words if 2 * wordless < len(places) else None)
     if repeated:
         said = f"{repeated:,} documents repeat an earlier one but for case and punctuation"
         if len(places) > EXACT_LIMIT:
@@ -58,8 +59,10 @@ def check_corpus(report: CheckReport, corpus: Corpus, held: dict[str, Examples],
         leak.say(report, name, place)
 
 
-def _say_corpus(report: CheckReport, part: str, found: CorpusReport, words: int) -> None:
-    size = f"{found.documents:,} documents, {words:,} words, {found.characters:,} characters in {found.files:,} files"
+def _say_corpus(report: CheckReport, part: str, found: CorpusReport, words: int | None) -> None:
+    """words: None where most documents are Chinese or Japanese, whose words no space divides."""
+    size = f"{plural(found.documents, 'document')}, " + (f"{words:,} words, " if words is not None else "")
+    size += f"{found.characters:,} characters in {plural(found.files, 'file')}"
     report.add("size", part, size, found.documents)
     for note, where in found.notes.items():
         report.add("columns", part, f"{where.places[0] if where.count == 1 else f'{where.count} files'}: {note}", 1)

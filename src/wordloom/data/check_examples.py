@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wordloom.data.examples import Examples
-from wordloom.data.findings import SHOWN, CheckReport, bound, check_near, quote, stride
-from wordloom.data.near import NearIndex
+from wordloom.data.findings import SHOWN, CheckReport, bound, check_near, plural, quote, stride
+from wordloom.data.near import NearIndex, unspaced
 
 RARE = 10  # a label with fewer records
 
@@ -48,10 +48,11 @@ def check_split(report: CheckReport, name: str, examples: Examples, near_limit: 
 def _sizes(report: CheckReport, name: str, examples: Examples, texts: list[str]) -> None:
     words, characters = sum(len(t.split()) for t in texts), sum(map(len, texts))
     longest = max(range(len(texts)), key=lambda i: len(texts[i]))
-    size = (
-        f"{len(texts):,} records, {words:,} words, {characters:,} characters; {characters / len(texts):,.0f} characters"
-    )
-    size += f" a record, longest {len(texts[longest]):,} ({examples.places[longest]})"
+    size = f"{plural(len(texts), 'record')}, "
+    if 2 * sum(map(unspaced, texts)) < len(texts):  # Chinese and Japanese put no space between words
+        size += f"{words:,} words, "
+    size += f"{characters:,} characters; {characters / len(texts):,.0f} characters a record"
+    size += f", longest {len(texts[longest]):,} ({examples.places[longest]})"
     report.add("size", name, size, len(texts))
     damaged = [i for i, t in enumerate(texts) if "\ufffd" in t]
     if damaged:
@@ -69,13 +70,15 @@ def _check_labels(report: CheckReport, part: str, examples: Examples) -> None:
         report.add("labels", part, f"{said}, standard deviation {values.std():g}", len(values))
         return
     counts = Counter(name for i in range(len(examples)) for name in examples.label_set(i))
-    shown = [f"{name} {n:,} ({n / len(examples):.1%})" for name, n in counts.most_common(20)]
+    shown = [f"{name}: {n:,} ({n / len(examples):.1%})" for name, n in counts.most_common(20)]
     more = f", and {len(counts) - 20} more" if len(counts) > 20 else ""
-    report.add("labels", part, f"{len(counts)} labels: {', '.join(shown)}{more}", len(counts), len(counts) < 2)
+    said = f"{plural(len(counts), 'label')}; {', '.join(shown)}{more}"
+    report.add("labels", part, said, len(counts), len(counts) < 2)
     rare = sorted((n, name) for name, n in counts.items() if n < RARE)
     if rare:
-        named = ", ".join(f"{name} {n}" for n, name in rare[:10]) + (", ..." if len(rare) > 10 else "")
-        report.add("rare", part, f"{len(rare)} labels with fewer than {RARE} records: {named}", len(rare), True)
+        named = ", ".join(f"{name}: {n}" for n, name in rare[:10]) + (", ..." if len(rare) > 10 else "")
+        said = f"{plural(len(rare), 'label')} with fewer than {RARE} records ({named})"
+        report.add("rare", part, said, len(rare), True)
 
 
 def _check_repeats(report: CheckReport, part: str, examples: Examples, repeated: list[list[int]]) -> None:

@@ -10,36 +10,36 @@ from wordloom.errors import DataError
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what (indices), and in words how that was decided."""
+    """Which columns hold what (indices). guessed: setting (text, label, pair) -> the guess in words."""
 
     text: int
     label: int | None
     pair: int | None
-    note: str
+    guessed: dict[str, str]
 
 
 def guess_columns(
     table: Table, text: str | None, label: str | None, pair: str | None, require_label: bool = True
 ) -> Columns:
     """Columns asked for, the others guessed: label and text by name, else by content."""
-    said = []
+    said = {}
     label_at = table.column(label) if label is not None else None
     text_at = table.column(text) if text is not None else None
     if label is None:
         label_at, why = _guess_label(table, text_at, require_label)
         if label_at is not None:
-            said.append(f"label from column {table.names[label_at]!r} ({why})")
+            said["label"] = f"label {table.names[label_at]!r}{why}"
         elif require_label:
-            cure = f"name the label column (label=...): {', '.join(table.names)}"
+            cure = f"name the label column with --label (label=...): {', '.join(table.names)}"
             raise DataError("no column looks like a label", where=table.path, cure=cure)
         else:
-            said.append("no label column")
+            said["label"] = "no label column"
     if text is None:
         text_at, why = _guess_text(table, label_at)
         if text_at is None:
-            cure = f"name the text column (text=...): {', '.join(table.names)}"
+            cure = f"name the text column with --text (text=...): {', '.join(table.names)}"
             raise DataError("no column looks like text", where=table.path, cure=cure)
-        said.append(f"text from column {table.names[text_at]!r} ({why})")
+        said["text"] = f"text {table.names[text_at]!r}{why}"
     assert text_at is not None
     pair_at = table.column(pair) if pair is not None else None
     if pair is None and text is None:
@@ -47,30 +47,30 @@ def guess_columns(
         named = [i for i, name in enumerate(table.names) if name.lower() == partner]
         if named and named[0] != label_at:
             pair_at = named[0]
-            said.append(f"second text from column {table.names[pair_at]!r} (guessed by name)")
+            said["pair"] = f"second text {table.names[pair_at]!r}"
     used = [c for c in (text_at, label_at, pair_at) if c is not None]
     if len(set(used)) < len(used):
         what = "the same column is asked for twice (text, pair, label)"
         raise DataError(what, where=table.path, cure=f"choose different ones of: {', '.join(table.names)}")
-    note = "; ".join(said) + "; override with text=..., label=..." if said else "columns as asked"
-    return Columns(text_at, label_at, pair_at, note)
+    return Columns(text_at, label_at, pair_at, said)
 
 
 def _guess_text(table: Table, label: int | None) -> tuple[int | None, str]:
+    """(column, why in words: nothing where its name says it)."""
     for name in TEXT_NAMES:
         for i, own in enumerate(table.names):
             if own.lower() == name and i != label and mean_length(table, i) > 0:
-                return i, "guessed by name"
+                return i, ""
     others = [i for i in range(len(table.names)) if i != label and mean_length(table, i) > 0]
     best = max(others, key=lambda i: mean_length(table, i), default=None)
-    return best, "guessed: longest mean text"
+    return best, " (longest)"
 
 
 def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[int | None, str]:
     for name in LABEL_NAMES:
         for i, own in enumerate(table.names):
             if own.lower() == name and i != text:
-                return i, "guessed by name"
+                return i, ""
     free = [i for i in range(len(table.names)) if i not in (text, longest_text(table))]
     kinds = {i: _distinct(table, i) for i in free}
     # A column of prediction input is taken as a label only where its values repeat a lot (ids and dates do not).
@@ -78,7 +78,7 @@ def _guess_label(table: Table, text: int | None, require_label: bool) -> tuple[i
     few = {i: n for i, n in kinds.items() if 2 <= n <= max(2 if require_label else 0, most) and n < len(table.sample)}
     best = min(few, key=lambda i: (few[i], i), default=None)
     count = 0 if best is None else few[best]
-    return best, f"guessed: {count} distinct values in {len(table.sample)} rows"
+    return best, f" ({count} values in {len(table.sample)} rows)"
 
 
 def _distinct(table: Table, column: int) -> int:

@@ -106,7 +106,8 @@ class CorpusReport:
 
     def lines(self) -> list[str]:
         """Plain words, one fact a line."""
-        said = [f"{self.documents:,} documents, {self.characters:,} characters in {self.files:,} files"]
+        size = f"{self.documents:,} document{'s' * (self.documents != 1)}, {self.characters:,} characters"
+        said = [f"{size} in {self.files:,} file{'s' * (self.files != 1)}"]
         for note, where in self.notes.items():
             said.append(f"{where.places[0] if where.count == 1 else f'{where.count:,} files'}: {note}")
         for kind, finding in self.findings.items():
@@ -257,15 +258,16 @@ class Corpus:
         else:
             guess = longest_text(table)
             if guess is None:
-                cure = f"name the text column (text=...): {', '.join(table.names)}"
+                cure = f"name the text column with text=... (in check: --text): {', '.join(table.names)}"
                 raise DataError("no column looks like text", where=path, cure=cure)
-            column, why = guess, "guessed: longest mean text; override with text=..."
+            column, why = guess, "guessed: longest mean text; override with text=..., in check --text"
         name = table.names[column]
         report.notes.setdefault(f"{table.note}; text from column {name!r} ({why})", Finding()).add(path)
         for line, (value,) in table_rows(table, [column], self._decoder(path, report)):
             if value is not None and not isinstance(value, str):
                 what = f"column {name!r} holds {type(value).__name__}, not text"
-                raise DataError(what, where=f"{path}:{line}", cure="name the text column (text=...)")
+                cure = "name the text column with text=... (in check: --text)"
+                raise DataError(what, where=f"{path}:{line}", cure=cure)
             text, halves = replace_surrogates(value or "")
             if halves:
                 report.add("broken_utf8", f"{path}:{line}", halves)

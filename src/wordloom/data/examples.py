@@ -94,7 +94,7 @@ class Examples:
         """Raise DataError where there is nothing to learn: no labels, or only one label."""
         where = self.places[0].rpartition(":")[0] if self.places else None
         if self.labels is None:
-            raise DataError("no labels", where=where, cure="name the label column (label=...)")
+            raise DataError("no labels", where=where, cure="name the label column with --label (label=...)")
         distinct = {str(label) for label in self.labels}
         if len(distinct) < 2:
             what = f"all {len(self)} records have the label {next(iter(distinct), '')!r}"
@@ -210,27 +210,38 @@ def read_examples(
     path = str(path)
     if known_format(path) == "txt":
         texts, raw, places, note = _read_lines(path, require_label)
-        pairs = None
+        pairs, guessed = None, dict[str, str]()
     else:
         table = open_table(path)
         columns = guess_columns(table, text, label, pair, require_label)
         texts, pairs, raw, places = _read_table(table, columns)
-        note = f"{table.note}; {columns.note}"
+        note, guessed = table.note, columns.guessed
     if not texts:
         raise DataError("no record in it", where=path, cure="check that the file was written completely")
     if clean_html:
         texts = [_cleaned(t, place) for t, place in zip(texts, places, strict=True)]
         pairs = None if pairs is None else [_cleaned(t, place) for t, place in zip(pairs, places, strict=True)]
     if raw is None:
+        note += _guesses(guessed)
         return Examples(texts, None, places, pairs, "single" if kind == "auto" else kind, f"{path}: {note}")
     decided = _infer_kind(raw, separator) if kind == "auto" else kind
     labels = [_label(value, decided, separator, place) for value, place in zip(raw, places, strict=True)]
     words = {"single": "one label each", "multi": "any number of labels each", "regression": "a number each"}[decided]
-    note += f"; {words}" + (" (guessed: override with kind=...)" if kind == "auto" else "")
+    note += f"; {words}" if kind != "auto" else ""
+    note += _guesses(guessed | ({"kind": words} if kind == "auto" else {}))
     parted = sum(isinstance(value, str) and separator in value for value in raw)
     if decided == "single" and parted:
-        note += f"; {parted} labels hold {separator!r} and are read as one name (kind=multi parts them)"
+        note += f"; {separator!r} in {parted:,} of {len(raw):,} labels"
+        note += " is read as part of the name; --kind multi (kind=multi) parts them"
     return Examples(texts, cast(Labels, labels), places, pairs, decided, f"{path}: {note}")
+
+
+def _guesses(guessed: dict[str, str]) -> str:
+    """guessed: setting -> the guess in words. How to override it, on the command line and in Python."""
+    if not guessed:
+        return ""
+    flags = ", ".join(f"--{name}" for name in ("text", "label", "pair", "kind") if name in guessed)
+    return f"; guessed: {', '.join(guessed.values())}; override with {flags} ({next(iter(guessed))}=...)"
 
 
 def _cleaned(text: str, place: str) -> str:
@@ -251,7 +262,9 @@ def _read_table(table: Table, columns: Columns) -> tuple[list[str], list[str] | 
             pairs.append(_text(cells[1], table.names[columns.pair], place))
         if columns.label is not None:
             if cells[-1] is None or (isinstance(cells[-1], str) and not cells[-1].strip()):
-                cure = "fill it in or remove the record; [] says 'none of the labels' where several are allowed"
+                cure = "fill it in or remove the record"
+                if table.format in ("jsonl", "parquet"):
+                    cure += "; [] says 'none of the labels' where several are allowed"
                 raise DataError(f"no label in column {table.names[columns.label]!r}", where=place, cure=cure)
             raw.append(cells[-1])
         places.append(place)
@@ -261,7 +274,7 @@ def _read_table(table: Table, columns: Columns) -> tuple[list[str], list[str] | 
 def _text(value: object, name: str, place: str) -> str:
     if value is not None and not isinstance(value, str):
         what = f"column {name!r} holds {type(value).__name__}, not text"
-        raise DataError(what, where=place, cure="name the text column (text=...)")
+        raise DataError(what, where=place, cure="name the text column with --text (text=...)")
     if value is None or not value.strip():
         raise DataError(f"no text in column {name!r}", where=place, cure="fill it in or remove the record")
     if replace_surrogates(value)[1] or "\0" in value:
@@ -323,14 +336,15 @@ def _json_list(value: object) -> list[Any] | None:
 def _label(value: Any, kind: Kind, separator: str, place: str) -> str | list[str] | float:
     if kind == "regression":
         if not is_number(value):
-            raise DataError(f"label {value!r} is not a number", where=place, cure="write a number, or use kind=single")
+            cure = "write a number, or use --kind single (kind=single)"
+            raise DataError(f"label {value!r} is not a number", where=place, cure=cure)
         return float(value)
     listed = value if isinstance(value, list) else _json_list(value) if kind == "multi" else None
     if kind == "single":
         if listed is not None:
             if len(listed) != 1:
                 what = f"{len(listed)} labels where one is expected"
-                raise DataError(what, where=place, cure="give one label, or use kind=multi")
+                raise DataError(what, where=place, cure="give one label, or use --kind multi (kind=multi)")
             value = listed[0]
         return _name(value, place)
     parts = listed if listed is not None else str(value).split(separator) if isinstance(value, str) else [value]
@@ -343,5 +357,6 @@ def _name(value: Any, place: str) -> str:
     name = str(value).strip() if isinstance(value, str) or is_number(value) else ""
     if not name:
         what = f"label {value!r} is not a name"
-        raise DataError(what, where=place, cure="write a word or number, or name the label column (label=...)")
+        cure = "write a word or number, or name the label column with --label (label=...)"
+        raise DataError(what, where=place, cure=cure)
     return name

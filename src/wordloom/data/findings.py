@@ -57,7 +57,7 @@ class CheckReport:
             said.append(f"{'!' if fact.problem else ' '} {fact.text}")
             said += [f"      {place}" for place in fact.places]
         problems = self.problems
-        said.append(f"{problems} finding{'s' * (problems != 1)} to look at" if problems else "nothing found")
+        said.append(f"{plural(problems, 'finding')} to look at" if problems else "nothing found")
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +67,10 @@ class CheckReport:
 def quote(text: str) -> str:
     text = " ".join(text.split())
     return f"“{text[:57]}...”" if len(text) > 60 else f"“{text}”"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def stride(total: int, limit: int) -> int:

@@ -31,11 +31,13 @@ _LETTER = re.compile(r"[^\W_]")
 def units(text: str, limit: int | None = MAX_UNITS) -> list[str]:
     """Words, case folded; of a text that is for 30 % or more Chinese or Japanese its letters and digits."""
     found = words(text)
-    if not text.isascii():
-        head = text[:1000]
-        if len(_CJK.findall(head)) > 0.3 * len(_LETTER.findall(head)):
-            return list("".join(found))[:limit]
-    return found[:limit]
+    return list("".join(found))[:limit] if unspaced(text) else found[:limit]
+
+
+def unspaced(text: str) -> bool:
+    """Whether a text is Chinese or Japanese (30 % or more of its first letters): no space divides its words."""
+    head = text[:1000]
+    return not head.isascii() and len(_CJK.findall(head)) > 0.3 * len(_LETTER.findall(head))
 
 
 def run_hashes(ids: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:

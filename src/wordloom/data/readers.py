@@ -40,7 +40,9 @@ def file_format(path: str | Path) -> str | None:
 
 
 def known_format(path: str | Path) -> str:
-    """As ``file_format``; an unknown suffix is a DataError."""
+    """As ``file_format``; an unknown suffix or a folder is a DataError."""
+    if os.path.isdir(path):
+        raise DataError("is a folder, not a file", where=path, cure="give one file of it")
     found = file_format(path)
     if found is None:
         raise DataError("unknown suffix", where=path, cure=f"use {KNOWN}")

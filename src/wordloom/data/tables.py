@@ -154,7 +154,7 @@ def _open_jsonl(path: str) -> Table:
     if not records:
         raise DataError("no record in it", where=path, cure="check that the file was written completely")
     sample = [tuple(record.get(name) for name in names) for record in records]
-    return Table(path, "jsonl", tuple(names), note=f"fields {', '.join(names)}", sample=sample)
+    return Table(path, "jsonl", tuple(names), note=f"{len(names)} fields", sample=sample)
 
 
 def _sample_lines(path: str) -> Iterator[tuple[int, bytes, bool]]:
@@ -211,8 +211,9 @@ def _open_delimited(path: str, kind: str) -> Table:
         raise DataError("no record below the header", where=path, cure="check that the file was written completely")
     sample = [tuple(row) for row in rows[header:] if len(row) == len(names)]
     said = {",": "comma", "\t": "tab", ";": "semicolon"}[delimiter] + "-separated"
-    said += ", quoted" if quoted else ", not quoted"
-    said += f", header: {', '.join(names)}" if header else f", no header: columns are numbered 1 to {len(names)}"
+    if kind == "tsv":
+        said += ", quoted" if quoted else ", not quoted"
+    said += ", header" if header else f", no header: columns are 1 to {len(names)}"
     return Table(path, kind, names, header, delimiter, quoted, said, sample)
 
 
@@ -314,7 +315,7 @@ def _open_parquet(path: str) -> Table:
             break
     if not sample:
         raise DataError("no row in it", where=path, cure="check that the file was written completely")
-    return Table(path, "parquet", names, note=f"columns {', '.join(names)}", sample=sample)
+    return Table(path, "parquet", names, note=f"{len(names)} columns", sample=sample)
 
 
 def _parquet_rows(table: Table, columns: list[int]) -> Iterator[tuple[int, tuple[Any, ...]]]:

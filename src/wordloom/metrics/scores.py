@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +40,8 @@ _PASSES = 1_000_000_000  # examples x columns x resamples one rank statistic may
 
 @dataclass(frozen=True)
 class Score:
-    """A value, its 95 % interval, and what a reader must know about it ("" where nothing)."""
+    """A value, its 95 % interval (nan where there is none: of a single example), and what a reader must know about it
+    ("" where nothing)."""
 
     value: float
     low: float
@@ -47,7 +49,14 @@ class Score:
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]" + (f" ({self.note})" if self.note else "")
+        return self.plain + (f" ({self.note})" if self.note else "")
+
+    @property
+    def plain(self) -> str:
+        """Without the note."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{self.value:.4f}"
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 def _scores(statistics: dict[str, Statistic], n: int, passes: dict[str, int], resamples: int, seed: int) -> dict:
@@ -64,7 +73,7 @@ def _scores(statistics: dict[str, Statistic], n: int, passes: dict[str, int], re
         done += len(w)
     out = {}
     for name, statistic in statistics.items():
-        low, high = interval(np.concatenate(parts[name]))
+        low, high = interval(np.concatenate(parts[name])) if n > 1 else (math.nan, math.nan)
         note = "" if limit[name] == resamples else f"interval from {limit[name]} resamples"
         out[name] = Score(float(statistic(np.ones((1, n)))[0]), low, high, note)
     return out

@@ -68,7 +68,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(building, ignore_errors=True)
         reason = (error.strerror or error) if isinstance(error, OSError) else error
-        cure = "free disk space and resume: the checkpoint before this one is whole"
+        cure = f"{disk.cure_of(error)} and resume: the checkpoint before this one is whole"
         raise TrainingError(f"cannot save the checkpoint: {reason}", where=folder, cure=cure) from error
 
 
