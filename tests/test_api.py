@@ -14,6 +14,8 @@ import tiny
 import wordloom
 from cli_runs import Runs
 from wordloom import api
+from wordloom.api.labelled import descriptions
+from wordloom.data.examples import read_examples
 from wordloom.errors import BundleError, ConfigError, DataError
 
 
@@ -145,3 +147,13 @@ def test_bad_calls(runs: Runs, tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             call()
     assert not (tmp_path / "a").exists()
+
+
+def test_files_read_alike_share_a_line(tmp_path: Path) -> None:
+    train, test = tiny.write_labelled(tmp_path / "a.csv", 24), tiny.write_labelled(tmp_path / "b.csv", 24, seed=1)
+    other = tmp_path / "c.csv"
+    other.write_text("body,stars\nso good,pos\nso bad,neg\nbad,neg\n")
+    a, b, c = (read_examples(str(path)) for path in (train, test, other))
+    lines = descriptions((a, None, b, c))
+    assert len(lines) == 2 and lines[0].startswith(f"{train}, {test}: ") and lines[1] == c.columns
+    assert len(a.columns) - len(str(train)) < 140 and "--text, --label, --kind (text=...)" in a.columns

@@ -27,7 +27,7 @@ def refused(said: Said, before: dict[str, str], folder: Path, words: str) -> Non
     assert len(lines) == 1 and lines[0].startswith("error: ") and lines[0].endswith("."), said.err
     assert "Traceback" not in said.out + said.err
     for word in words.split("|"):
-        assert word in said.err, (word, said.err)
+        assert word.lower() in said.err.lower(), (word, said.err)
     after = tiny.fingerprint(folder)
     assert {name: after.get(name) for name in before} == before, "a file was changed"
 

@@ -286,3 +286,8 @@ def test_perplexity_and_bits_per_byte() -> None:
 def test_bad_input_is_one_sentence(labels: list, probabilities: list, kind: metrics.Kind) -> None:
     with pytest.raises(DataError):
         classification_scores(labels, probabilities, kind)
+
+
+def test_one_example_has_no_interval() -> None:
+    score = classification_scores([1], [[0.2, 0.8]])["accuracy"]
+    assert score.value == 1 and math.isnan(score.low) and math.isnan(score.high) and str(score) == "1.0000"

@@ -174,13 +174,21 @@ def test_a_full_disk_creates_nothing_and_loses_nothing(tmp_path: Path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(disk, "write", full)
-        with pytest.raises(RunError, match="No space left"):
+        with pytest.raises(RunError, match=r"No space left on device\. Free disk space or choose another folder\."):
             Run.create(tmp_path / "r", RECIPE, "new", overwrite=True)
         with Run.open(tmp_path / "r") as run, pytest.raises(RunError, match="No space left"):
             run.update_manifest(status="lost")
     assert read_manifest(tmp_path / "r")["kind"] == "old" and read_manifest(tmp_path / "r")["status"] == "running"
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
     assert not list((tmp_path / "r").glob("*.new"))
+
+
+def test_the_cure_follows_from_what_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"Not a directory\. Choose another folder\."):
+        Run.create(tmp_path / "file" / "r", RECIPE, "x")
+    causes = (errno.ENOSPC, "free disk space"), (errno.EROFS, "make the folder writable"), (errno.EIO, "check the")
+    assert all(disk.cure_of(OSError(code, "")).startswith(cure) for code, cure in causes)
 
 
 def test_the_log_is_cut_and_a_torn_line_is_dropped(tmp_path: Path) -> None:

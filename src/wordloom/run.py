@@ -67,14 +67,13 @@ def replace(path: Path, content: bytes) -> None:
         raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
 
 
-def cure_of(error: BaseException | None) -> str:
+def cure_of(error: BaseException) -> str:
     """What helps against a failed write: a clause without what to do then."""
-    code = error.errno if isinstance(error, OSError) else None
+    code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):  # safetensors has an error of its own
         return FREE
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make the folder writable"
-    return "check the folder and its disk"
+    barred = code in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return "make the folder writable" if barred else "check the folder and its disk"
 
 
 def jsonable(value: Any) -> Any:
@@ -132,11 +131,12 @@ class Run:
                 rename(path, aside)
             rename(building, path)
         except (OSError, RunError) as error:
+            if old_lock is not None:
+                old_lock.close()
             shutil.rmtree(building, ignore_errors=True)
             _recover(path)
             reason = error.strerror if isinstance(error, OSError) else error.what
-            cause = error if isinstance(error, OSError) else error.__cause__
-            cure = f"{FREE} or choose another folder" if cure_of(cause) == FREE else "choose another folder"
+            cure = f"{FREE} or " * (cure_of(error.__cause__ or error) == FREE) + "choose another folder"
             raise RunError(f"cannot create the run: {reason}", where=path, cure=cure) from error
         if old_lock is not None:
             old_lock.close()
@@ -173,8 +173,9 @@ class Run:
         except OSError as error:
             self._metrics = None
             where = self.path / "metrics.jsonl"
-            cure = f"{cure_of(error)} and resume"
-            raise RunError(f"cannot write: {error.strerror}", where=where, cure=cure) from error
+            raise RunError(
+                f"cannot write: {error.strerror}", where=where, cure=f"{cure_of(error)} and resume"
+            ) from error
 
     def sync_log(self) -> None:
         if self._metrics is not None:

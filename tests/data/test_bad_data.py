@@ -145,6 +145,7 @@ def test_missing_paths(tmp_path: Path) -> None:
         where = str(tmp_path / name)
         assert_plain(lambda where=where: Corpus(CorpusConfig(paths=(where,))), where, words)
     assert_plain(lambda: read_examples(str(tmp_path / "no.csv")), str(tmp_path / "no.csv"), "no such file")
+    assert_plain(lambda: read_examples(str(tmp_path / "other")), str(tmp_path / "other"), "is a folder, not a file")
 
 
 def test_absent_columns_of_a_corpus(tmp_path: Path) -> None:

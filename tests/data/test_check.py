@@ -162,3 +162,15 @@ def test_traps_of_the_public_sets() -> None:
     sms = read_examples(str(DATA / "classify/sms_spam/sms.tsv"))
     said = next(f.text for f in check(sms.places[0].rpartition(":")[0]).facts if f.name == "repeats")
     assert f"{len(sms) - len(set(sms.texts))} exactly" in said
+
+
+def test_sizes_count_what_the_language_divides(tmp_path: Path) -> None:
+    chinese, english = tmp_path / "zh.txt", tmp_path / "en.txt"
+    chinese.write_text("今天天气很好\n我们去公园看书\n", encoding="utf-8")
+    english.write_text("so good\n")
+    assert check(str(chinese)).lines()[1] == "  2 documents, 13 characters in 1 file"
+    assert check(str(english)).lines()[1] == "  1 document, 2 words, 7 characters in 1 file"
+    rows = [("so good", "1")] * 3 + [("so bad", "2")]
+    said = check(labelled(tmp_path / "n.jsonl", rows)).lines()
+    assert "  2 labels; 1: 3 (75.0%), 2: 1 (25.0%)" in said
+    assert "! 2 labels with fewer than 10 records (2: 1, 1: 3)" in said

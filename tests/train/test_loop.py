@@ -337,7 +337,7 @@ def test_a_non_finite_loss_stops_before_the_weights_are_touched(tmp_path: Path) 
     with pytest.raises(TrainingError) as refused:
         train(tmp_path / "r", config(save_every=7), model=model, stream=ToyStream(poison=7))
     assert "step 7: the loss is not finite (documents: toy.txt:56, " in str(refused.value)
-    assert "lower train.lr (now 0.01)" in str(refused.value)
+    assert "Lower train.lr (now 0.01)" in str(refused.value)
     saved = checkpoint.load(tmp_path / "r/checkpoints/step-00000007")
     for name, p in checkpoint.weights(model).items():
         assert torch.equal(p, saved.tensors["model"][name])

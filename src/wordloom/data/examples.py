@@ -240,8 +240,9 @@ def _guesses(guessed: dict[str, str]) -> str:
     """guessed: setting -> the guess in words. How to override it, on the command line and in Python."""
     if not guessed:
         return ""
-    flags = ", ".join(f"--{name}" for name in ("text", "label", "pair", "kind") if name in guessed)
-    return f"; guessed: {', '.join(guessed.values())}; override with {flags} ({next(iter(guessed))}=...)"
+    names = [name for name in ("text", "label", "pair", "kind") if name in guessed]
+    flags = ", ".join(f"--{name}" for name in names)
+    return f"; guessed: {', '.join(guessed.values())}; override with {flags} ({names[0]}=...)"
 
 
 def _cleaned(text: str, place: str) -> str:
