@@ -81,7 +81,7 @@ RECIPES = {
     "no such column": (
         '[model]\npreset = "bert-tiny"\n[data]\ntrain = "LABELLED"\nlabel = "lable"\n', "no column 'lable'"
     ),
-    "a comparison without a test": (OK + '[data]\ntrain = "LABELLED"\n[compare]\nseeds = [0]\n', "set data.test"),
+    "a comparison without a test": (OK + '[data]\ntrain = "LABELLED"\n[compare]\nseeds = [0]\n', "Set data.test"),
     "both stages, no such data": (OK + '[data]\ntrain = "LABELLED.gone"\n', "LABELLED.gone"),
     "text for a list": (OK + '[data]\ntrain = "LABELLED"\ntest = "LABELLED"\n[compare]\nseeds = "all"\n',
                         "compare.seeds"),
@@ -206,7 +206,7 @@ def test_folders_that_are_no_model(check: Callable[[str, Words], None], tmp_path
         ("no such run or folder|gone", tmp_path / "gone"),
         ("wordloom.json", tmp_path / "empty"),
         ("the run has no bundle", tmp_path / "finetuned"),
-        ("without a task|fine-tune it first", runs.folder / "pretrained"),
+        ("without a task|Fine-tune it first", runs.folder / "pretrained"),
     ):
         check(words, ["predict", model, runs.labelled, "--text", "text"])
     for words, model in (
