@@ -157,8 +157,6 @@ def _digest(ids: Any) -> str:
 
 def prepare(options: argparse.Namespace) -> dict[str, Any]:
     """Write the folder that both sides start from: weights, a fresh classifier, tokenizer."""
-    import torch
-
     from wordloom.api.start import open_start
     from wordloom.config import ClassifyConfig, ModelConfig, Recipe
     from wordloom.model.interop import save_hf
@@ -168,8 +166,7 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     recipe = Recipe(model=ModelConfig(dropout=0.1, attention_dropout=0.1))
     start = open_start(options.model, recipe, examples.texts)
     task = Classify.fit(ClassifyConfig(), examples, start.tokenizer, length=LENGTH)
-    torch.manual_seed(options.seed)
-    model = start.build(task.heads(start.arch), options.seed)
+    model = start.build(task.heads, options.seed)
     save_hf(options.folder, model, labels=task.labels, problem_type="single_label_classification")
     start.tokenizer.save(options.folder)
     parameters = sum(p.numel() for p in model.parameters())

@@ -22,7 +22,7 @@ import numpy as np
 
 from wordloom.api.labelled import divide
 from wordloom.api.start import open_start
-from wordloom.config import ClassifyConfig, DataConfig, Recipe, TrainConfig
+from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, TrainConfig
 from wordloom.data.examples import read_examples
 from wordloom.metrics import classification_scores, gain_over_seeds
 
@@ -114,6 +114,7 @@ def sms(runs: Path, folds: int = 10) -> dict[str, Any]:
         first.setdefault(examples.key(i), i)
     unique = examples.subset(sorted(first.values()))
     recipe = Recipe(
+        model=ModelConfig(dropout=0.1, attention_dropout=0.0),
         data=DataConfig(train=str(path)),
         task=ClassifyConfig(pooling="mean"),
         train=TrainConfig(epochs=8, batch=32, length=128, lr=1e-3, schedule="linear", warmup=0.1, threads=1),
@@ -136,7 +137,7 @@ def sms(runs: Path, folds: int = 10) -> dict[str, Any]:
         "after_removing_repeats": len(unique),
         "folds": folds,
         "start": "runs/imdb-pretrain",
-        "recipe": recipe.model_dump(exclude_unset=True, mode="json"),
+        "recipe": recipe.model_dump(exclude_unset=True, exclude={"data"}, mode="json"),
         "scores": {
             arm: {k: {"value": s[k].value, "low": s[k].low, "high": s[k].high} for k in wanted if k in s}
             for arm, s in scores.items()

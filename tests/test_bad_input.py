@@ -282,10 +282,10 @@ def test_a_run_in_use_is_left_alone(check: Callable[[str, Words], None], tmp_pat
 
 
 RESUMED: dict[str, tuple[dict[str, Any], str]] = {
-    "learning rate": ({"train.lr": 0.5}, "cannot resume exactly|lr was 0.001 and is 0.5 now"),
+    "learning rate": ({"train.lr": 0.5}, "cannot resume exactly|lr was 0.003 and is 0.5 now"),
     "more steps": ({"train.steps": 9}, "cannot resume exactly|train.steps was 3 and is 9 now"),
     "seed": ({"train.seed": 4}, "cannot resume exactly|seed"),
-    "rate": ({"objective.rate": 0.3}, "objective.rate was 0.15 and is 0.3 now"),
+    "rate": ({"objective.rate": 0.2}, "objective.rate was 0.3 and is 0.2 now"),
     "objective": ({"objective.next_sentence": True}, "objective.next_sentence"),
     "model": ({"model.layers": 3}, "model.layers was 2 and is 3 now"),
     "dropout": ({"model.dropout": 0.2}, "model.dropout"),

@@ -291,3 +291,21 @@ def test_bad_input_is_one_sentence(labels: list, probabilities: list, kind: metr
 def test_one_example_has_no_interval() -> None:
     score = classification_scores([1], [[0.2, 0.8]])["accuracy"]
     assert score.value == 1 and math.isnan(score.low) and math.isnan(score.high) and str(score) == "1.0000"
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_reliability_bins_are_those_of_the_calibration_error(classes: int) -> None:
+    y, p = made(classes)
+    bins = metrics.reliability(y, p)
+    counts = np.array([b["count"] for b in bins])
+    gaps = np.array([abs(b["confidence"] - b["accuracy"]) for b in bins])
+    assert counts.sum() == len(y) and (counts > 0).all()
+    np.testing.assert_allclose((counts * gaps).sum() / len(y), point_scores(y, p)["ece"], **CLOSE)
+    edges = [(p.max(1) > b / 15) & (p.max(1) <= (b + 1) / 15) for b in range(15)]  # Guo et al. 2017: (low, high]
+    by_hand = [(p.max(1)[m].mean(), (p.argmax(1) == y)[m].mean(), m.sum()) for m in edges if m.any()]
+    np.testing.assert_allclose([(b["confidence"], b["accuracy"], b["count"]) for b in bins], by_hand, **CLOSE)
+
+
+def test_a_comparison_says_which_score_it_compared() -> None:
+    y, p = made(2)
+    assert paired(y, p, p).metric == "accuracy" and paired(y, p, p, metric="auroc").metric == "auroc"

@@ -18,7 +18,7 @@ from wordloom.data.batch import Batch
 from wordloom.tasks.classify import ClassifyStream
 from wordloom.train.stream import CorruptedStream
 
-STEADY = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip": None}
+STEADY = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip": 0.0}
 
 
 @pytest.mark.parametrize("case", COVER, ids=str)

@@ -26,20 +26,23 @@ VALUES: dict[str, Any] = {
     **tiny.TINY, "train.steps": 20, "train.lr": 3e-3, "train.log_every": 1, "train.precision": "float32",
     "model.dropout": 0.1, "model.attention_dropout": 0.1, "train.seed": 7,
 }  # fmt: skip
+PRETRAIN: dict[str, Any] = {
+    **VALUES, "objective.rate": 0.15, "train.optimiser": "adamw", "train.warmup": 0.05, "train.decay": 0.2,
+}  # fmt: skip
 
 
 def runs(folder: Path) -> dict[str, Path]:
     corpus, data = tiny.write_corpus(folder / "corpus.txt"), tiny.write_labelled(folder / "train.csv")
     paths = {name: folder / name.replace(" ", "-") for name in ("masked", "next sentence", "classify")}
-    api.pretrain(corpus, paths["masked"], preset="bert-tiny", quiet=True, **VALUES)
+    api.pretrain(corpus, paths["masked"], preset="bert-tiny", quiet=True, **PRETRAIN)
     more = {
         "objective.next_sentence": True,
         "objective.whole_word": True,
         "train.optimiser": "muon",
         "corpus.valid_fraction": 0.2,
     }
-    api.pretrain(corpus, paths["next sentence"], preset="bert-tiny", quiet=True, **VALUES, **more)
-    fine = {k: v for k, v in VALUES.items() if k.startswith("train.")}
+    api.pretrain(corpus, paths["next sentence"], preset="bert-tiny", quiet=True, **{**PRETRAIN, **more})
+    fine = {k: v for k, v in VALUES.items() if k.startswith("train.") or "dropout" in k}
     api.finetune(paths["masked"], data, paths["classify"], baseline=False, quiet=True, **fine)
     return paths
 

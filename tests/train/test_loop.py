@@ -351,7 +351,7 @@ def test_a_non_finite_gradient_is_refused_too(tmp_path: Path) -> None:
             return terms | {"tokens": terms["tokens"]._replace(sum=terms["tokens"].sum + zero.sqrt())}, state
 
     with pytest.raises(TrainingError, match="step 0: the gradient is not finite"):
-        train(tmp_path / "r", config(clip=None), job=Steep())
+        train(tmp_path / "r", config(clip=0.0), job=Steep())
 
 
 def test_lack_of_memory_is_one_sentence(tmp_path: Path) -> None:

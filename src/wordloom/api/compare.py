@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wordloom.api.finetuning import BASELINE, MAIN, TABLES, finetune_parts
+from wordloom.api.finetuning import BASELINE, TABLES, finetune_parts
 from wordloom.api.labelled import Parts, descriptions, divide, read
 from wordloom.api.pretraining import say
 from wordloom.api.results import Result, table
 from wordloom.api.settings import refuse_changes, required
-from wordloom.api.start import Start, open_start
+from wordloom.api.start import Start
 from wordloom.config import ClassifyConfig, CompareConfig, Recipe
 from wordloom.data.examples import Examples
 from wordloom.errors import ConfigError
-from wordloom.metrics import Paired, gain_over_seeds
+from wordloom.metrics import MAIN, Paired, gain_over_seeds
+from wordloom.model.interop.files import atomic_folder
 from wordloom.report import render
 from wordloom.run import Run, read_manifest, write_json
 from wordloom.tasks.baseline import fit_baseline
+from wordloom.train import parallel
 
 Data = tuple[Examples, Examples | None, Examples | None]  # train, valid, test
 
@@ -102,26 +104,26 @@ def _refuse_incomparable(train: Examples, test: Examples | None) -> Examples:
 
 def _arm(folder: Path, start: Start, parts: Parts, recipe: Recipe, quiet: bool) -> NDArray[np.float64]:
     """Correct answers (n,) of one run; a run that finished before is read, one that did not is resumed."""
-    if folder.exists() and read_manifest(folder)["status"] == "finished":
+    if finished(folder):
         say("finished before, kept", quiet)
     else:
-        begun = (folder / "checkpoints" / "index.json").exists()
         again = f"the same command with --out {folder.parents[1]} --resume"
-        finetune_parts(
-            start,
-            parts,
-            recipe,
-            folder,
-            resume=begun,
-            overwrite=folder.exists(),
-            baseline=False,
-            quiet=quiet,
-            again=again,
-        )
+        finetune_parts(start, parts, recipe, folder, resume=folder.exists(), baseline=False, quiet=quiet, again=again)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     with (folder / "predictions.jsonl").open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     return np.array([_same(row["gold"], row["predicted"]) for row in rows], dtype=np.float64)
+
+
+def finished(folder: Path) -> bool:
+    """Whether a stage's run ended well; one that exists and did not is resumed."""
+    return folder.exists() and read_manifest(folder)["status"] == "finished"
+
+
+def keep_bundle(run: Run, source: Path) -> None:
+    """A stage's bundle becomes the run's."""
+    with atomic_folder(run.bundle, overwrite=True) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def _tfidf(parts: Parts, test: Examples, task: ClassifyConfig) -> NDArray[np.float64]:
@@ -139,9 +141,7 @@ def _finish(
     run: Run, rows: list[Row], arm: str, config: CompareConfig, train: Examples, test: Examples, quiet: bool
 ) -> Result:
     best = _best_run(run, arm, config)
-    if run.bundle.exists():
-        shutil.rmtree(run.bundle)
-    shutil.copytree(best / "bundle", run.bundle)
+    keep_bundle(run, best / "bundle")
     shown = json.loads((best / "scores.json").read_text(encoding="utf-8"))
     last = rows[-1].to_json()
     values = {
@@ -167,9 +167,9 @@ def _finish(
 def _best_run(run: Run, arm: str, config: CompareConfig) -> Path:
     """The run of the largest label count whose validation part scored best."""
 
-    def validation(folder: Path) -> float:
-        rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-        return max(row["evaluation"].get("accuracy", 0.0) for row in rows if "evaluation" in row)
+    def validation(folder: Path) -> tuple[float, float]:
+        kept = read_manifest(folder)["validation"]
+        return kept["scores"][kept["metric"]], -kept["scores"]["loss"]
 
     return max((run.path / "arms" / f"{arm}-{config.labels[-1]}-{seed}" for seed in config.seeds), key=validation)
 
@@ -208,21 +208,19 @@ def finetune_seeds(
     start: Start, data: Data, recipe: Recipe, out: str | Path, seeds: int, *, resume: bool, overwrite: bool, quiet: bool
 ) -> Result:
     """``finetune --seeds N``: one arm, N seeds, the best on validation kept as the bundle."""
+    parallel.refuse_several("finetune --seeds")
     train, valid, test = data
     _refuse_incomparable(train, test)
     labels = recipe.data.labels if recipe.data is not None and recipe.data.labels is not None else "all"
     first = recipe.train.seed
-    several = replace_compare(recipe, CompareConfig(labels=(labels,), seeds=tuple(range(first, first + seeds))))
+    config = CompareConfig(labels=(labels,), seeds=tuple(range(first, first + seeds)))
+    several = recipe.model_copy(update={"compare": config})
     values = several.model_dump(exclude_none=True, exclude_unset=True)
     with Run.open(out) if resume else Run.create(out, values, "finetune", overwrite) as run:
         if resume:
             refuse_changes(run, several, {**TABLES, "compare": CompareConfig})
         run.update_manifest(parent=start.name)
         return compare(start, (train, valid, test), several, run, arms=("pretrained",), quiet=quiet)
-
-
-def replace_compare(recipe: Recipe, compare_config: CompareConfig) -> Recipe:
-    return recipe.model_copy(update={"compare": compare_config})
 
 
 def read_all(recipe: Recipe, quiet: bool) -> Data:
@@ -235,6 +233,3 @@ def read_all(recipe: Recipe, quiet: bool) -> Data:
         say(line, quiet)
     assert parts[0] is not None
     return parts[0], parts[1], parts[2]
-
-
-__all__ = ["Data", "Row", "compare", "finetune_seeds", "open_start", "read_all", "replace"]

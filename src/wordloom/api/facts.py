@@ -33,11 +33,9 @@ def _file(path: Path, root: Path) -> dict[str, Any]:
     return {"path": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": digest}
 
 
-def settle_kernels(run: Run, resume: bool) -> str:
-    """The CPU kernels of this run. A resumed run takes those it began with: two of them differ in the last bits."""
-    if resume and "kernels" in run.manifest:
+def settle_kernels(run: Run) -> None:
+    """The CPU kernels of this run: those it began with, where it did; two of them differ in the last bits."""
+    if "kernels" in run.manifest:
         kernels.use_backend(run.manifest["kernels"])
-    chosen = kernels.backend()
-    if run.writable and not resume:
-        run.update_manifest(kernels=chosen)
-    return chosen
+    elif run.writable:
+        run.update_manifest(kernels=kernels.backend())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.labelled import InMemory, Parts, descriptions, divide, from_memory, read
 from wordloom.api.pretraining import layers_of, say
-from wordloom.api.results import Result, score_json, scores_json, table
-from wordloom.api.settings import recipe_from, refuse_changes
+from wordloom.api.results import Result, scores_json
+from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
 from wordloom.api.start import Start, open_start
 from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.examples import Examples
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
-from wordloom.metrics import Score, paired
+from wordloom.metrics import MAIN, Score, paired, point_scores, reliability
 from wordloom.report import render
 from wordloom.run import Run, replace
 from wordloom.tasks.baseline import Baseline, fit_baseline
@@ -38,7 +37,7 @@ TABLES: dict[str, type[Strict]] = {
     "model": ModelConfig,
     "tokenizer": TokenizerConfig,
 }
-# Small models at small label counts: many passes, early stop on validation (see docs/LOG.md for the sweep).
+# Small models at small label counts: many passes, the best by validation kept.
 DEFAULTS: dict[str, Any] = {
     "task.name": "classify",
     "train.epochs": 10.0,
@@ -46,8 +45,10 @@ DEFAULTS: dict[str, Any] = {
     "train.lr": 3e-4,
     "train.schedule": "linear",
     "train.warmup": 0.1,
+    # A run pre-trained without dropout must not be fine-tuned without it; on few labels it is what regularises.
+    "model.dropout": 0.1,
+    "model.attention_dropout": 0.0,
 }
-MAIN = {"single": "accuracy", "multi": "micro_f1", "regression": "pearson"}
 BASELINE = "TF-IDF + logistic regression"
 WORST = 20  # errors the report shows
 
@@ -73,6 +74,8 @@ def finetune(
     """
     if task != "classify":
         raise ConfigError(f"unknown task {task!r}", cure="use --task classify")
+    if resume and recipe is None:
+        recipe = own_recipe(out)
     in_memory = isinstance(data, tuple)
     settings = {**settings, "model.start": str(model), "data.train": "<memory>" if in_memory else str(data)}
     chosen = recipe_from(settings, TABLES, base=recipe, defaults=DEFAULTS)
@@ -113,9 +116,7 @@ def finetune_parts(
     world = parallel.start()
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     source = recipe.data.train if recipe.data is not None else "DATA"
-    again = (
-        again or f"wordloom finetune {start.name} {source} --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
-    )
+    again = again or f"wordloom finetune {start.name} {source} --out {out} --resume"
 
     def make() -> Run:
         if not resume:
@@ -132,9 +133,8 @@ def finetune_parts(
             task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
             names=[*names, *parts.valid.label_names()],
         )  # fmt: skip
-        settle_kernels(run, resume)
-        torch.manual_seed(config.seed)
-        model = start.build(task.heads(start.arch), config.seed)
+        settle_kernels(run)
+        model = start.build(task.heads, config.seed)
         stream = ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed)
         if world.writes and "model" not in run.manifest:
             run.update_manifest(
@@ -161,7 +161,9 @@ def finetune_parts(
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
         result = _measure(run, task, model, parts, recipe, baseline=baseline)
-        run.update_manifest(command=again.removesuffix(" --resume"), **finished_facts(run, outcome))
+        validation = {"metric": task.score[0], "scores": outcome.scores}
+        command = again.removesuffix(" --resume")
+        run.update_manifest(command=command, validation=validation, **finished_facts(run, outcome))
         run.finish()
         return dataclasses.replace(result, report=render(run.path))
 
@@ -181,9 +183,8 @@ def _measure(run: Run, task: Classify, model: Any, parts: Parts, recipe: Recipe,
         beside = fit_baseline(parts.train, valid=parts.valid, space=task.space)
         beside.save(run.path / "baseline")
         values |= _beside(task, gold, probabilities, beside, part)
-        notes += [
-            f"{BASELINE}: {values['baseline']['scores'][MAIN[task.kind]]['value']:.4f}; {values['paired']['verdict']}"
-        ]
+        theirs = values["baseline"]
+        notes += [f"{theirs['name']}: {theirs['scores'][MAIN[task.kind]]['value']:.4f}; {values['paired']['verdict']}"]
     values |= _details(
         task, part, gold, probabilities, calibrated(logits, task.kind, 1.0) if task.kind != "regression" else None
     )
@@ -206,13 +207,13 @@ def _headline(task: Classify, scores: dict[str, Score], parts: Parts) -> str:
 
 def _beside(task: Classify, gold: NDArray, probabilities: NDArray, beside: Baseline, part: Examples) -> dict[str, Any]:
     theirs = beside.predict_proba(part.texts, part.pairs)
-    test = paired(gold, probabilities, theirs, task.kind, names=("the model", BASELINE))
-    name = MAIN[task.kind] if task.kind == "single" else {"multi": "macro_f1", "regression": "rmse"}[task.kind]
+    baseline = "TF-IDF + ridge regression" if task.kind == "regression" else BASELINE
+    test = paired(gold, probabilities, theirs, task.kind, names=("the model", baseline))
     return {
-        "baseline": {"name": BASELINE, "scores": scores_json(beside.evaluate(part))},
+        "baseline": {"name": baseline, "scores": scores_json(beside.evaluate(part))},
         "paired": {
-            "name": BASELINE,
-            "metric": name,
+            "name": baseline,
+            "metric": test.metric,
             "difference": {"value": test.difference, "low": test.low, "high": test.high},
             "p": test.p_value,
             "verdict": test.verdict,
@@ -232,15 +233,14 @@ def _details(
     np.add.at(matrix, (gold, predicted), 1)
     wrong = np.flatnonzero(predicted != gold)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
-    before, after = _reliability(gold, raw), _reliability(gold, probabilities)
     return {
         "confusion": {"labels": list(task.labels), "matrix": matrix.tolist()},
         "calibration": {
             "temperature": task.temperature,
-            "ece_before": _ece(before),
-            "ece_after": _ece(after),
-            "before": before,
-            "after": after,
+            "ece_before": point_scores(gold, raw)["ece"],
+            "ece_after": point_scores(gold, probabilities)["ece"],
+            "before": reliability(gold, raw),
+            "after": reliability(gold, probabilities),
         },
         "worst": [
             {
@@ -256,22 +256,6 @@ def _details(
     }
 
 
-def _reliability(gold: NDArray, probabilities: NDArray, bins: int = 15) -> list[dict[str, float]]:
-    """Mean confidence and accuracy in equal-width bins, empty ones left out (Guo et al. 2017, section 2)."""
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == gold
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # (low, high], as the metric
-    return [
-        {"confidence": float(confidence[m].mean()), "accuracy": float(correct[m].mean()), "count": int(m.sum())}
-        for b in range(bins)
-        if (m := which == b).any()
-    ]
-
-
-def _ece(bins: Sequence[dict[str, float]]) -> float:
-    total = sum(b["count"] for b in bins)
-    return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total
-
-
 def _write_predictions(run: Run, task: Classify, part: Examples, probabilities: NDArray) -> None:
     """predictions.jsonl: one line per scored example, in input order."""
     decoded = task.decode(probabilities)
@@ -281,6 +265,3 @@ def _write_predictions(run: Run, task: Classify, part: Examples, probabilities: 
     )
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     replace(run.path / "predictions.jsonl", text.encode("utf-8"))
-
-
-__all__ = ["DEFAULTS", "MAIN", "TABLES", "finetune", "finetune_parts", "score_json", "table"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def predict_lines(
     inputs = _inputs(data, text, pair, predictor.task.pairs)
     texts, copies = _tee(inputs)
     for answer in predictor.predict_stream(texts):
-        source = copies.pop(0)
+        source = copies.popleft()
         if as_json:
             yield json.dumps(_row(answer, source, labels), ensure_ascii=False)
         else:
@@ -114,9 +115,9 @@ def predict_lines(
             yield f"{_shown(answer)}\t{' '.join(shown.split())[:120]}"
 
 
-def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], list[Any]]:
+def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], deque[Any]]:
     """The inputs, and the list of those read but not answered yet (predict_stream reads a block ahead)."""
-    ahead: list[Any] = []
+    ahead: deque[Any] = deque()
 
     def read() -> Iterator[Any]:
         for item in inputs:

@@ -17,13 +17,14 @@ from torch import nn
 from wordloom import presets
 from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.results import Result, score_json
-from wordloom.api.settings import recipe_from, refuse_changes, required
+from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
 from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore, build_stores
 from wordloom.errors import ConfigError, DataError
 from wordloom.metrics import Score, bits_per_byte, bootstrap, interval, perplexity
+from wordloom.model.architecture import Architecture
 from wordloom.model.interop import save_bundle
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
@@ -49,7 +50,14 @@ DEFAULTS: dict[str, Any] = {
     # One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
     "model.dropout": 0.0,
     "model.attention_dropout": 0.0,
+    # What leaves the unigram plateau in minutes on a CPU; AdamW at 1e-3 with 64 rows stays on it (docs/LOG.md).
+    "objective.name": "masked",
+    "objective.rate": 0.3,
+    "train.batch": 32,
+    "train.warmup": 0.02,
+    "train.decay": 0.4,
 }
+MUON = {"train.optimiser": "muon", "train.lr": 3e-3}  # together: the rate is not one for AdamW
 HELD_OUT_ROWS = 512  # 65,000 tokens of 128-token rows: the interval of the loss is then about 1 %
 HELD_OUT_BATCH = 8  # rows evaluated together, and the unit of the bootstrap: 64 units carry an interval, 8 do not
 HELD_OUT_SEED = 20_000  # masks of the held-out rows; no training seed repeats them
@@ -70,13 +78,17 @@ def pretrain(
     corpus: files, folders or globs; None takes [corpus] of the recipe. settings: keys of the recipe's tables
     ("lr", "minutes", "preset", or dotted "tokenizer.kind"). Raises a WordloomError for whatever is wrong.
     """
+    if resume and recipe is None:
+        recipe = own_recipe(out)
     if corpus is not None:
         settings["corpus.paths"] = [str(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
-    chosen = recipe_from(settings, TABLES, base=recipe, defaults=DEFAULTS)
+    chosen = recipe_from(settings, TABLES, base=recipe)
+    defaults = DEFAULTS if "optimiser" in chosen.train.model_fields_set else DEFAULTS | MUON
+    chosen = recipe_from({}, TABLES, base=chosen, defaults=defaults)
     required(chosen.corpus, "corpus", "pretrain")
     world = parallel.start()
     torch.set_num_threads(machine.pick_threads(chosen.train.threads))
-    again = f"wordloom pretrain --recipe {Path(out) / 'recipe.toml'} --out {out} --resume"
+    again = f"wordloom pretrain --out {out} --resume"
     try:
         with parallel.shared_run(world, lambda: _open(out, chosen, resume, overwrite)) as run:
             if world.writes:
@@ -172,9 +184,10 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         cure = "raise corpus.valid_fraction or give more text"
         raise DataError(f"{valid.documents} held-out documents, where next-sentence pairs need two", cure=cure)
     held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective)
-    preset = recipe.model.preset or _preset_for(config, tokenizer.vocab_size, layout.rows_per_epoch)
+    preset = recipe.model.preset or run.manifest.get("model", {}).get("preset")  # a resumed run measures nothing anew
+    preset = preset or world.share(_preset_for(config, tokenizer.vocab_size, objective_config.rate))
     arch = architecture_of(recipe.model, preset, tokenizer, config.length)
-    settle_kernels(run, resume)
+    settle_kernels(run)
     torch.manual_seed(config.seed)
     model = Model(Transformer(arch), objective.heads(arch))
     if world.writes and "model" not in run.manifest:
@@ -192,7 +205,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         layers=layers_of(model),
         facts={"tokenizer": tokenizer.hash, "tokens": train.manifest["sha256"], "preset": preset},
         unigram_entropy=train.unigram_entropy,
-        flops_per_token=flops_per_token(model, config.length, objective_config.rate),
+        flops_per_token=flops_per_token(arch, config.length, objective_config.rate),
         resume_command=again,
         quiet=quiet,
         world=world,
@@ -203,10 +216,12 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     save_bundle(run.bundle, model, "pretrained", extra, also=tokenizer.save, overwrite=True)
     scores = held_out_scores(job, model, train)
     values = {k: score_json(v) for k, v in scores.items()}
-    run.write_scores({"main": "loss", "scores": values, "examples": sum(job.counts(b)["masked"] for b in held_out)})
+    examples = sum(job.counts(b)["masked"] for b in held_out)
+    measured = {"main": "loss", "scores": values, "examples": examples}
+    run.write_scores(measured)
     run.update_manifest(**finished_facts(run, outcome))
     run.finish()
-    return Result(run.path, "pretrain", outcome.scores, _notes(scores, outcome, train, preset), render(run.path))
+    return Result(run.path, "pretrain", measured, _notes(scores, outcome, train, preset), render(run.path))
 
 
 def _layout(store: TokenStore, tokenizer: Tokenizer, config: TrainConfig, objective: MaskedConfig) -> Any:
@@ -226,7 +241,7 @@ def _held_out(layout: Any, objective: Masked) -> list[Any]:
     return batch.split(max(-(-rows // HELD_OUT_BATCH), min(8, rows)))  # the bootstrap draws whole parts: never one
 
 
-def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> Any:
+def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> Architecture:
     """The preset's row with what the recipe replaces; a row never shorter than the training's.
 
     tokenizer: None only to learn whether the values are possible.
@@ -263,18 +278,21 @@ def layers_of(model: Model) -> list[tuple[int, list[nn.Parameter]]]:
     return [(depth, list(module.parameters())) for depth, module in enumerate(model.body.layers_by_depth())]
 
 
-def flops_per_token(model: Model, length: int, rate: float) -> float:
+def flops_per_token(arch: Architecture, length: int, rate: float) -> float:
     """Floating-point operations of one trained token, forward and backward (Kaplan et al. 2020, section 2.1).
 
     6 per matrix parameter, 12 L T D for attention over rows of T, and the vocabulary product at the masked share.
     """
-    arch = model.arch
-    body = arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
     head = rate * (arch.width**2 + arch.width * arch.vocab_size)
-    return 6.0 * (body + head) + 12.0 * arch.layers * length * arch.width
+    return 6.0 * (body_parameters(arch) + head) + 12.0 * arch.layers * length * arch.width
 
 
-def _preset_for(config: TrainConfig, vocab_size: int, rows: int) -> str:
+def body_parameters(arch: Architecture) -> int:
+    """Parameters of the layers' matrices: what computing a token costs, embeddings aside."""
+    return arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
+
+
+def _preset_for(config: TrainConfig, vocab_size: int, rate: float) -> str:
     """The largest BERT row that sees at least 10 tokens per body parameter in the minutes it is given.
 
     A third of the measured matrix-product peak is assumed for a whole step. Without --minutes: bert-mini.
@@ -284,11 +302,9 @@ def _preset_for(config: TrainConfig, vocab_size: int, rows: int) -> str:
     device = machine.pick_device()
     peak = max(machine.matmul_peak(device, t, 0.05) for t in (torch.float32, torch.bfloat16))
     affordable = "bert-tiny"
-    for name in ("bert-tiny", "bert-mini", "bert-small", "bert-base"):
+    for name in ("bert-mini", "bert-small", "bert-base"):
         arch = presets.architecture(name, vocab_size)
-        body = arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
-        flops = 6.0 * (body + 0.15 * arch.width * vocab_size) + 12.0 * arch.layers * config.length * arch.width
-        if 60 * config.minutes * peak / 3 / flops >= 10 * body:
+        if 60 * config.minutes * peak / 3 / flops_per_token(arch, config.length, rate) >= 10 * body_parameters(arch):
             affordable = name
     return affordable
 

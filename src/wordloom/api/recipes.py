@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from wordloom import demo as corpus_demo
 from wordloom.api.checking import check
-from wordloom.api.compare import compare, read_all
+from wordloom.api.compare import compare, finished, keep_bundle, read_all
 from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
 from wordloom.api.labelled import divide
 from wordloom.api.loading import load
@@ -33,8 +33,8 @@ from wordloom.config import (
 )
 from wordloom.errors import ConfigError, DataError
 from wordloom.report import render
-from wordloom.run import Run, read_manifest
-from wordloom.train import machine
+from wordloom.run import Run
+from wordloom.train import machine, parallel
 
 TABLES: dict[str, type[Strict]] = {
     "train": TrainConfig,
@@ -71,6 +71,7 @@ def run_recipe(
         start = required(chosen.model.start or chosen.model.preset, "model", "run")
         train = required(chosen.data, "data", "run").train
         return finetune(start, train, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
+    parallel.refuse_several("run, of more than one training,")
     values = chosen.model_dump(exclude_none=True, exclude_unset=True)
     if not resume:
         if chosen.corpus is not None:
@@ -88,8 +89,9 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     """Pre-train (once: a finished stage is kept), then fine-tune or compare."""
     if recipe.corpus is not None:
         folder = run.path / "pretrained"
-        if not (folder.exists() and read_manifest(folder)["status"] == "finished"):
-            _pretrain_stage(folder, recipe, quiet)
+        if not finished(folder):
+            first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None})
+            pretrain(None, folder, recipe=first, resume=folder.exists(), quiet=quiet)
         model = str(folder)
     else:
         model = str(required(recipe.model.start or recipe.model.preset, "model", "run"))
@@ -101,32 +103,25 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     if recipe.compare is not None:
         return compare(start, data, second, run, quiet=quiet)
     parts = divide(*data, required(second.data, "data", "run"), second.train.seed)
-    folder = run.path / "finetuned"
-    result = finetune_parts(start, parts, second, folder, overwrite=folder.exists(), quiet=quiet)
-    shutil.copytree(folder / "bundle", run.bundle, dirs_exist_ok=True)
-    run.write_scores(result.scores)
+    folder, notes = run.path / "finetuned", ["the fine-tuning had finished before, and was kept"]
+    if not finished(folder):
+        again = f"the same command with --out {run.path} --resume"
+        notes = finetune_parts(start, parts, second, folder, resume=folder.exists(), quiet=quiet, again=again).notes
+    keep_bundle(run, folder / "bundle")
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    run.write_scores(scores)
     run.finish()
-    return Result(run.path, "finetune", result.scores, result.notes, render(run.path), result.predictor)
-
-
-def _pretrain_stage(folder: Path, recipe: Recipe, quiet: bool) -> None:
-    first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None})
-    started = folder.exists() and (folder / "store").exists() and (folder / "checkpoints" / "index.json").exists()
-    pretrain(None, folder, recipe=first, resume=started, overwrite=folder.exists() and not started, quiet=quiet)
+    return Result(run.path, "finetune", scores, notes, render(run.path))
 
 
 def _second_stage(recipe: Recipe) -> Recipe:
-    """The fine-tuning's own recipe: [finetune] becomes its [train]; dropout is that of the preset again."""
-    train = recipe.finetune if recipe.corpus is not None else recipe.train
-    if recipe.corpus is not None and train is None:
-        train = TrainConfig()
-    values = {
-        "train": (train or TrainConfig()).model_dump(exclude_unset=True),
-        "task": (recipe.task or ClassifyConfig()).model_dump(exclude_unset=True),
-        "data": required(recipe.data, "data", "run").model_dump(exclude_unset=True),
-    }
-    base = recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=DEFAULTS)
-    return base.model_copy(update={"compare": recipe.compare, "model": ModelConfig(dropout=0.1, attention_dropout=0.0)})
+    """The fine-tuning's own recipe. After a pre-training, [finetune] is its [train], and [model] and [tokenizer]
+    were about the pre-training: the dropouts are those of ``finetune`` again."""
+    values = recipe.model_dump(exclude_unset=True, exclude_none=True)
+    if "corpus" in values:
+        values["train"] = values.get("finetune", {})
+        values = {k: v for k, v in values.items() if k in ("train", "task", "data", "compare")}
+    return recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=DEFAULTS)
 
 
 DEMO_LABELS = (200, 2000)
@@ -136,6 +131,7 @@ def demo(
     out: str | Path, *, minutes: float = 3.0, resume: bool = False, overwrite: bool = False, quiet: bool = False
 ) -> Result:
     """The whole path on documentation already on this machine; see ``wordloom.demo`` for the corpus and the task."""
+    parallel.refuse_several("demo")
     recipe = demo_recipe(Path(out), minutes)
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     with Run.open(out) if resume else Run.create(out, values, "compare", overwrite) as run:

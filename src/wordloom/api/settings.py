@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from wordloom.config import Recipe, Strict, make, merge, read_recipe
 from wordloom.errors import ConfigError, RunError
-from wordloom.run import Run
+from wordloom.run import Run, read_manifest
 
 T = TypeVar("T")
 
@@ -53,6 +53,12 @@ def recipe_from(
     for table, replaced in _lengths_replaced(overlay):
         values[table] = {k: v for k, v in values.get(table, {}).items() if k not in replaced}
     return make(Recipe, merge(merge(values, chosen), overlay), where=base if isinstance(base, (str, Path)) else None)
+
+
+def own_recipe(out: str | Path) -> Path:
+    """The recipe a run was started with. RunError where the folder is not a run."""
+    read_manifest(out)
+    return Path(out) / "recipe.toml"
 
 
 def refuse_changes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,9 +34,10 @@ class Start:
         """The same shape and tokenizer without the weights: what shows the gain from pre-training."""
         return replace(self, name=f"{self.name} (random weights)", states=None)
 
-    def build(self, heads: Mapping[str, nn.Module], seed: int) -> Model:
-        """A model whose random parts are a function of ``seed``; heads were made by the task after seeding."""
+    def build(self, make_heads: Callable[[Architecture], Mapping[str, nn.Module]], seed: int) -> Model:
+        """A model whose random parts are a function of ``seed``: the heads first, then the body, from one stream."""
         torch.manual_seed(seed)
+        heads = make_heads(self.arch)
         model = Model(Transformer(self.arch), heads)
         if self.states is not None:
             # A classifier found in the folder belongs to other labels; the pooler is general and is kept.

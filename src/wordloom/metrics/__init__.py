@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from wordloom.errors import DataError
 from wordloom.metrics.compare import Paired, gain_over_seeds, mcnemar, paired
-from wordloom.metrics.scores import Kind, Score, classification_scores, point_scores, rare_class
+from wordloom.metrics.scores import MAIN, Kind, Score, classification_scores, point_scores, rare_class, reliability
 from wordloom.metrics.weighted import bootstrap, interval
 
 __all__ = [
-    "Kind", "Mean", "Paired", "Score", "bits_per_byte", "bootstrap", "classification_scores", "gain_over_seeds",
-    "interval", "mcnemar", "paired", "perplexity", "point_scores", "rare_class",
+    "MAIN", "Kind", "Mean", "Paired", "Score", "bits_per_byte", "bootstrap", "classification_scores",
+    "gain_over_seeds", "interval", "mcnemar", "paired", "perplexity", "point_scores", "rare_class", "reliability",
 ]  # fmt: skip
 
 

@@ -18,13 +18,14 @@ LOWER_IS_BETTER = frozenset({"ece", "log_loss", "rmse", "mae"})
 
 @dataclass(frozen=True)
 class Paired:
-    """A minus B on the same examples: difference with 95 % interval, p-value, and the same in plain words."""
+    """A minus B in ``metric`` on the same examples: difference, 95 % interval, p-value, the same in plain words."""
 
     difference: float
     low: float
     high: float
     p_value: float
     verdict: str
+    metric: str
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
@@ -105,7 +106,7 @@ def _p_value(samples: Floats) -> float:
 def _judged(value: float, samples: Floats, p: float, names: tuple[str, str], metric: str) -> Paired:
     low, high = interval(samples)
     if not ((low > 0 or high < 0) and p < 0.05):
-        return Paired(value, low, high, p, "no difference")
+        return Paired(value, low, high, p, "no difference", metric)
     a_better = (value > 0) != (metric in LOWER_IS_BETTER)
     better = names[0] if a_better else names[1]
     ends = sorted((abs(low), abs(high)))
@@ -113,4 +114,4 @@ def _judged(value: float, samples: Floats, p: float, names: tuple[str, str], met
         size = f"{abs(value):.4g} {metric} [{ends[0]:.4g}, {ends[1]:.4g}]"
     else:
         size = f"{100 * abs(value):.1f} points [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-    return Paired(value, low, high, p, f"{better} is better by {size}")
+    return Paired(value, low, high, p, f"{better} is better by {size}", metric)

@@ -33,6 +33,7 @@ from wordloom.metrics.weighted import (
 
 Kind = Literal["single", "multi", "regression"]
 
+MAIN: dict[Kind, str] = {"single": "accuracy", "multi": "micro_f1", "regression": "pearson"}  # the score shown first
 BINS = 15  # equal-width confidence bins of the calibration error, as Guo et al. 2017
 RECALL_AT = 0.005  # false-positive rate at which the recall of the rare class is read
 _PASSES = 1_000_000_000  # examples x columns x resamples one rank statistic may sort through
@@ -86,7 +87,7 @@ def _single(labels: NDArray, probabilities: Floats) -> tuple[dict[str, Statistic
     confidence = probabilities.max(1)
     tiny = np.finfo(np.float64).eps
     loss = -np.log(np.clip(probabilities[np.arange(n), labels], tiny, 1 - tiny))
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # bins (low, high]
+    bins = _bins(confidence)
     gaps = sparse.csr_matrix((correct - confidence, (bins, np.arange(n))), shape=(BINS, n))
     hits, chosen, gold = (per_class(c, classes, k) for c, k in ((labels, correct), (predicted, None), (labels, None)))
     table: dict[str, Statistic] = {
@@ -140,6 +141,25 @@ def _regression(labels: Floats, values: Floats) -> tuple[dict[str, Statistic], d
         "mae": mean_of(np.abs(labels - values)),
     }
     return table, {"spearman": 2}
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and count in the bins of "ece", empty ones left out (Guo et al. 2017, section 2).
+
+    labels (n,) int, probabilities (n, C). The counts' mean of the gaps is "ece".
+    """
+    y, p = checked(labels, probabilities, "single")
+    confidence, correct = p.max(1), p.argmax(1) == y
+    bins = _bins(confidence)
+    return [
+        {"confidence": float(confidence[m].mean()), "accuracy": float(correct[m].mean()), "count": int(m.sum())}
+        for m in (bins == b for b in np.unique(bins))
+    ]
+
+
+def _bins(confidence: Floats) -> NDArray[np.int64]:
+    """Number of each confidence's bin: (low, high], BINS of equal width."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def rare_class(labels: ArrayLike) -> int:

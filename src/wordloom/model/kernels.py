@@ -6,7 +6,7 @@ backend()      linear                          dropout, norm, attention, loss
 "torch"        torch                           torch
 
 Each function says where plain torch loses its time. Each has a plain-torch branch: for other devices and types, under
-autocast and ``torch.compile``, and with ``use_backend("torch")``. Gradients are first order only.
+``torch.compile``, and with ``use_backend("torch")``. Gradients are first order only.
 
 Randomness: a call with dropout draws one 64-bit key from torch's default generator, so ``torch.manual_seed`` governs
 it. Keep or drop is a function of (key, element number): backward computes it again instead of storing it.

@@ -69,12 +69,8 @@ class LayerNorm(nn.Module):
         )
 
 
-class Embedding(nn.Module):
+class Embedding(nn.Embedding):
     """A table (rows, D) from normal(0, std); ``forward(ids (...)) -> (..., D)``."""
 
     def __init__(self, rows: int, width: int, std: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, width).normal_(0.0, std))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, self.weight)
+        super().__init__(rows, width, _weight=torch.empty(rows, width).normal_(0.0, std))

@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError, DataError
-from wordloom.metrics import Kind, Score, classification_scores, point_scores
+from wordloom.metrics import MAIN, Kind, Score, classification_scores, point_scores
 from wordloom.tasks.labels import LabelSpace
 
 Features = Literal["auto", "word", "word+char", "char"]
@@ -150,7 +150,7 @@ def fit_baseline(
         coef, intercept = _fit(matrix, gold, space, FIXED)
         return Baseline(space, chosen, probe.vectorizers, coef, intercept, probe.pairs, FIXED)
     held, answers = probe._matrix(valid.texts, valid.pairs), space.targets(valid.labels or [], valid.places)
-    name = {"single": "accuracy", "multi": "micro_f1", "regression": "pearson"}[space.kind]
+    name = MAIN[space.kind]
     best: tuple[float, Baseline] | None = None
     for penalty in GRID:
         coef, intercept = _fit(matrix, gold, space, penalty)

@@ -21,7 +21,7 @@ from wordloom.config import ClassifyConfig, make
 from wordloom.data.batch import Batch
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError
-from wordloom.metrics import Kind, Score, classification_scores, point_scores
+from wordloom.metrics import MAIN, Kind, Score, classification_scores, point_scores
 from wordloom.model.architecture import Architecture
 from wordloom.model.heads import ClassifyHead
 from wordloom.tasks.calibrate import calibrated, fit_temperature
@@ -126,7 +126,7 @@ class Classify:
         """Accuracy (macro-F1 where classes were balanced), micro-F1 for several labels, Pearson for numbers."""
         if self.kind == "single":
             return ("macro_f1" if self.config.class_weights == "balanced" else "accuracy"), True
-        return ("micro_f1" if self.kind == "multi" else "pearson"), True
+        return MAIN[self.kind], True
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         labels = batch.examples["labels"]

@@ -212,10 +212,10 @@ def _autocast(s: Setting) -> torch.autocast:
     return torch.autocast(s.device.type, dtype=torch.bfloat16, enabled=s.precision == "bfloat16")
 
 
-def _clip(model: nn.Module, limit: float | None) -> float:
+def _clip(model: nn.Module, limit: float) -> float:
     """Norm of the whole gradient before clipping it to ``limit`` (Pascanu et al. 2013, algorithm 1)."""
     parameters = [p for p in model.parameters() if p.grad is not None]
-    if limit is not None:
+    if limit:
         return nn.utils.clip_grad_norm_(parameters, limit).item()
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
 

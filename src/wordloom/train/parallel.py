@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from wordloom.errors import RunError, WordloomError
+from wordloom.errors import ConfigError, RunError, WordloomError
 from wordloom.run import Run
 
 
@@ -62,6 +62,13 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
+
+
+def refuse_several(verb: str) -> None:
+    """For verbs that are a sequence of trainings: ConfigError under torchrun."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        cure = "start it without torchrun; pretrain and finetune of one seed take several processes"
+        raise ConfigError(f"{verb} works in one process", cure=cure)
 
 
 def start() -> World:
