@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("wordloom", "torch", "numpy", "numba", "transformers", "accelerate", "tokenizers", "datasets")
+PACKAGES = (
+    "wordloom",
+    "torch",
+    "numpy",
+    "numba",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "datasets",
+    "gensim",
+    "fasttext-wheel",
+)
 
 
 def machine(threads: int) -> dict[str, Any]:

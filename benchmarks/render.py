@@ -24,9 +24,15 @@ def page() -> str:
         ("finetuning", finetuning),
         ("token_store", token_store),
         ("quality_imdb", imdb),
+        ("quality_imdb_30min", imdb_before),
         ("quality_sms", sms),
         ("quality_chnsenticorp", chnsenticorp),
         ("demo", demo),
+        ("word2vec_speed", word2vec_speed),
+        ("word2vec_total", word2vec_total),
+        ("word2vec_quality_baby10m", word2vec_quality),
+        ("word2vec_quality_imdb_unsup", word2vec_quality),
+        ("word2vec_scaling", word2vec_scaling),
     ):
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -104,6 +110,11 @@ def imdb(r: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def imdb_before(r: dict[str, Any]) -> Iterator[str]:
+    yield "## IMDb, a quarter of that compute"
+    yield from list(imdb(r))[1:]
+
+
 def chnsenticorp(r: dict[str, Any]) -> Iterator[str]:
     yield "## ChnSentiCorp (Chinese)"
     yield f"{_machine(r)} {_pretrained(r['pretraining'])} Three seeds, 9,600 labels."
@@ -136,10 +147,84 @@ def demo(r: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def word2vec_speed(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Word2Vec: speed of the training phase"
+    yield (
+        f"{_cpu(r)} {r['words']:,} words of baby10m, one epoch, window 5, 5 noise words, {r['machine']['threads']} threads. "
+        "`plain` is the kernel without vector types. Thousand words/s; medians of alternating runs in fresh processes."
+    )
+    sides = list(r["rows"][0]["words_per_second"])
+    rows = []
+    for row in r["rows"]:
+        speeds = [f"{row['words_per_second'][side] / 1000:,.0f}" for side in sides]
+        ratios = [f"{_times(row['times_faster'][name])}" for name in r["rows"][0]["times_faster"]]
+        rows.append([f"{row['objective']}, d {row['dimension']}", *speeds, *ratios])
+    yield _table(["", *sides, *r["rows"][0]["times_faster"]], rows)
+
+
+def word2vec_total(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Word2Vec: from a text file to vectors"
+    yield f"{_cpu(r)} 10 M words, d 100; compiling the kernels, once a machine: {r['cold_compile_seconds']:.0f} s, not counted."
+    rows = [
+        [f"{row['objective']}, {row['epochs']} epochs",
+         *(f"{row['total_seconds'][side]:.1f}" for side in ("ours", "gensim")), _times(row["times_faster"]["ours / gensim"])]
+        for row in r["rows"]
+    ]  # fmt: skip
+    yield _table(["seconds", "ours", "gensim (corpus_file)", "faster by"], rows)
+
+
+def word2vec_quality(r: dict[str, Any]) -> Iterator[str]:
+    yield f"## Word2Vec: quality at equal epochs, {r['corpus']}"
+    yield f"{_cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds."
+    for row in r["rows"]:
+        sides = list(row["scores"]["analogies"]["means"])
+        body = []
+        for metric, s in row["scores"].items():
+            peers = [k for k in s if k.startswith("ours - ")]
+            shown = [
+                f"{s[k]['points']:+.1f} [{s[k]['low']:+.1f}, {s[k]['high']:+.1f}] {s[k]['verdict']}" for k in peers
+            ]
+            body.append(
+                [f"{metric} ({s['covered']:,} of {s['total']:,})", *(f"{s['means'][x]:.1f}" for x in sides), *shown]
+            )
+        yield _table([f"{row['objective']}, {row['epochs']} epochs", *sides, *peers], body)
+
+
+def word2vec_scaling(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Word2Vec: scaling"
+    yield _cpu(r)
+    rows = []
+    for row in r["rows"]:
+        if "two_over_one" in row:
+            rows.append([f"{row['objective']}: 2 threads over 1", _times(row["two_over_one"]), ""])
+            continue
+        what = f"d {row['dimension']}" if "dimension" in row else f"vocabulary {row['vocabulary']:,}"
+        rows.append(
+            [
+                f"{row['objective']}, {what}",
+                f"{row['words_per_second'] / 1000:,.0f} k words/s",
+                f"{row['peak_memory_mb']:,.0f} MB",
+            ]
+        )
+    yield _table(["", "speed", "peak memory"], rows)
+
+
+def _times(ratio: dict[str, float]) -> str:
+    return f"**{ratio['of_medians']:.1f}x** [{ratio['lowest']:.1f}, {ratio['highest']:.1f}]"
+
+
+def _cpu(r: dict[str, Any]) -> str:
+    m = r["machine"]
+    versions = ", ".join(
+        f"{name} {m['versions'][name]}" for name in ("numba", "gensim", "fasttext-wheel") if name in m["versions"]
+    )
+    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, {versions}, {r['date'][:10]}. `{r['command']}`"
+
+
 def _pretrained(p: dict[str, Any]) -> str:
     loss, m = p["held_out_loss"], p["model"]
     return (
-        f"{m['preset']} ({m['parameters'] / 1e6:.1f} M parameters) pre-trained for {p['seconds'] / 60:.0f} minutes on "
+        f"{m['preset']} ({m['layers']} layers, {m['width']} wide, {m['parameters'] / 1e6:.1f} M parameters) pre-trained for {p['seconds'] / 60:.0f} minutes on "
         f"{p['plan']['threads']} thread{'s' * (p['plan']['threads'] > 1)} ({p['plan']['precision']}): held-out loss {loss['value']:.2f} "
         f"[{loss['low']:.2f}, {loss['high']:.2f}] nats, unigram entropy {p['unigram_entropy']:.2f}."
     )

@@ -100,7 +100,7 @@ def test_set_reads_toml_or_a_plain_string(text: str, expected: tuple[str, Any]) 
 
 def test_what_a_run_writes_reads_back(tmp_path: Path) -> None:
     recipe = make(Recipe, {"corpus": {"paths": ["a b.txt", 'quo"te.txt']}, "objective": {"rate": 0.2},
-                           "train": {"betas": [0.9, 0.98], "steps": 4, "clip": None}})  # fmt: skip
+                           "train": {"betas": [0.9, 0.98], "steps": 4, "threads": None}})  # fmt: skip
     path = tmp_path / "recipe.toml"
     path.write_text(to_toml(recipe.model_dump(exclude_none=True, exclude_unset=True)))
     assert read_recipe(path).model_dump() | {"train": None} == recipe.model_dump() | {"train": None}

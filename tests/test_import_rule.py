@@ -14,6 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"config"},
     "text": set(),
     "data": {"text"},
+    "vectors": {"text", "data", "run"},
     "model": set(),
     "objectives": {"data.batch", "train.job", "model"},
     "tasks": {"text", "data", "model", "objectives", "train.job"},

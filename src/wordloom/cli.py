@@ -66,7 +66,9 @@ def main() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except MemoryError:
         print(
-            "error: not enough memory. Lower train.length or the batch; see docs/troubleshooting.md.", file=sys.stderr
+            "error: not enough memory. Lower train.length or the batch (of vectors: dimension, max_vocab or buckets); "
+            "see docs/troubleshooting.md.",
+            file=sys.stderr,
         )
         sys.exit(2)
     except OSError as error:
@@ -114,6 +116,129 @@ def tokenizer(
 
 
 @app.command()
+def vectors(
+    corpus: Annotated[
+        list[str] | None, typer.Argument(metavar="CORPUS", help="files, folders, globs of raw text")
+    ] = None,
+    out: Out = Path("vectors"),
+    objective: Annotated[str | None, typer.Option(metavar="NAME", help="skip-gram or cbow")] = None,
+    dimension: Annotated[int | None, typer.Option(help="numbers in a vector")] = None,
+    window: Annotated[int | None, typer.Option(help="words to each side")] = None,
+    epochs: Annotated[int | None, typer.Option(help="passes over the corpus")] = None,
+    words: Annotated[str | None, typer.Option(metavar="RULE", help="split, words, jieba, characters")] = None,
+    min_count: Annotated[int | None, typer.Option(help="rarer words are left out")] = None,
+    subwords: Annotated[
+        bool | None, typer.Option("--subwords/--no-subwords", help="character n-grams, for words never seen")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="1 is bitwise repeatable, more are not")] = None,
+    seed: Seed = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train word vectors (Word2Vec) on raw text."""
+    from wordloom import api
+
+    chosen = _settings(
+        settings, objective=objective, dimension=dimension, window=window, epochs=epochs, words=words,
+        min_count=min_count, subwords=subwords, threads=threads, seed=seed,
+    )  # fmt: skip
+    if not corpus and recipe is None and not resume:
+        raise ConfigError("no corpus was given", cure="name files, folders or globs of raw text, or give --recipe")
+    print(api.vectors(corpus or None, out, recipe=recipe, resume=resume, overwrite=overwrite, **chosen).summary())
+
+
+Source = Annotated[str, typer.Argument(metavar="VECTORS", help="a run, or a file of word2vec, GloVe, fastText, gensim")]
+Encoding = Annotated[str, typer.Option(help="of the words in a foreign file")]
+
+
+@app.command()
+def neighbors(
+    source: Source,
+    words: Annotated[list[str], typer.Argument(metavar="WORD")],
+    k: Annotated[int, typer.Option("-k", help="how many", min=1)] = 10,
+    encoding: Encoding = "utf-8",
+    as_json: AsJson = False,
+) -> None:
+    """The words nearest to a word, by cosine."""
+    found = _open_vectors(source, encoding)
+    for word in words:
+        near = found.neighbors(word, k)
+        _rows(near, as_json, word if len(words) > 1 else None)
+
+
+@app.command()
+def analogy(
+    source: Source,
+    a: Annotated[str, typer.Argument(metavar="A")],
+    b: Annotated[str, typer.Argument(metavar="B")],
+    c: Annotated[str, typer.Argument(metavar="C")],
+    k: Annotated[int, typer.Option("-k", help="how many", min=1)] = 5,
+    method: Annotated[str, typer.Option(metavar="NAME", help="add (3CosAdd) or mul (3CosMul)")] = "add",
+    encoding: Encoding = "utf-8",
+    as_json: AsJson = False,
+) -> None:
+    """A is to B as C is to what?"""
+    _rows(_open_vectors(source, encoding).analogy(a, b, c, k, method), as_json)
+
+
+@app.command()
+def similarity(
+    source: Source,
+    first: Annotated[str, typer.Argument(metavar="WORD")],
+    second: Annotated[str, typer.Argument(metavar="WORD")],
+    encoding: Encoding = "utf-8",
+) -> None:
+    """Cosine of two words' vectors."""
+    print(f"{_open_vectors(source, encoding).similarity(first, second):.4f}")
+
+
+@app.command("odd-one-out")
+def odd_one_out(
+    source: Source,
+    words: Annotated[list[str], typer.Argument(metavar="WORD")],
+    encoding: Encoding = "utf-8",
+) -> None:
+    """The word that fits the others least."""
+    print(_open_vectors(source, encoding).odd_one_out(words))
+
+
+@app.command()
+def export(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="file to write; must not exist yet")],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="FORMAT", help="text, binary (word2vec), fasttext (.bin), gensim (.kv: a pickle)"),
+    ] = "text",
+    encoding: Encoding = "utf-8",
+) -> None:
+    """Write vectors in another program's format."""
+    from wordloom import api
+
+    api.export_vectors(_open_vectors(source, encoding), out, to)
+    print(f"written: {out}")
+
+
+def _open_vectors(source: str, encoding: str) -> Any:
+    from wordloom import api
+
+    found = api.load_vectors(source, encoding=encoding)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found
+
+
+def _rows(rows: list[tuple[str, float]], as_json: bool, head: str | None = None) -> None:
+    if as_json:
+        print(json.dumps({"word": head, "neighbors": rows} if head else rows, ensure_ascii=False))
+        return
+    for word, cosine in rows:
+        print(f"{head}\t{word}\t{cosine:.4f}" if head else f"{word}\t{cosine:.4f}")
+
+
+@app.command()
 def pretrain(
     corpus: Annotated[
         list[str] | None, typer.Argument(metavar="CORPUS", help="files, folders, globs of raw text")
@@ -157,9 +282,7 @@ def pretrain(
     )
     if tokenizer is not None:
         chosen["tokenizer.path"] = tokenizer
-    if resume and recipe is None and (out / "recipe.toml").exists():
-        recipe = out / "recipe.toml"
-    if not corpus and recipe is None:
+    if not corpus and recipe is None and not resume:
         raise ConfigError("no corpus was given", cure="name files, folders or globs of raw text, or give --recipe")
     result = api.pretrain(corpus or None, out, recipe=recipe, resume=resume, overwrite=overwrite, **chosen)
     print(result.summary())
@@ -203,8 +326,6 @@ def finetune(
         settings, text=text, label=label, pair=pair, kind=kind, labels=labels, epochs=epochs, minutes=minutes,
         lr=lr, batch=batch, length=length, seed=seed, valid=valid, test=test,
     )  # fmt: skip
-    if resume and recipe is None and (out / "recipe.toml").exists():
-        recipe = out / "recipe.toml"
     result = api.finetune(
         model, data, out, task=task, seeds=seeds, recipe=recipe, resume=resume, overwrite=overwrite, **chosen
     )
@@ -222,10 +343,17 @@ def evaluate(
     pair: PairColumn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scores with 95 % intervals: `evaluate RUN DATA`, or `evaluate A B DATA` for a paired test."""
+    """Scores with 95 % intervals: `evaluate RUN DATA`, or `evaluate A B DATA` for a paired test.
+
+    Of vectors: DATA is a file of word pairs with scores, or of analogies.
+    """
     from wordloom import api
 
-    report = api.evaluate(models[:-1], models[-1], text=text, label=label, pair=pair)
+    report: Any
+    if len(models) > 1 and all(api.are_vectors(m) for m in models[:-1]):
+        report = api.evaluate_vectors(models[:-1], models[-1])
+    else:
+        report = api.evaluate(models[:-1], models[-1], text=text, label=label, pair=pair)
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
 

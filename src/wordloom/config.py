@@ -95,7 +95,7 @@ class TrainConfig(Strict):
     schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     decay: float = Field(0.2, ge=0, le=1, description="share of the steps, wsd only")
-    clip: float | None = Field(1.0, gt=0)
+    clip: float = Field(1.0, ge=0, description="largest norm of the whole gradient; 0: any")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     threads: int | None = Field(None, gt=0, description="absent: all cores the process may use")
@@ -105,13 +105,47 @@ class TrainConfig(Strict):
     patience: int | None = Field(None, gt=0, description="evaluations without a better score before stopping")
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate factor per layer below the top")
     freeze: Literal["none", "body", "embeddings", "gradual"] = "none"
-    overwrite: bool = False
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         given = [k for k in ("steps", "epochs", "minutes") if getattr(self, k) is not None]
         if len(given) > 1:
             raise ValueError(f"give one of steps, epochs, minutes, not {' and '.join(given)}")
+        return self
+
+
+class VectorsConfig(Strict):
+    """[vectors]: Word2Vec. Names and values as Mikolov et al. 2013b; "words" says how text becomes words."""
+
+    objective: Literal["skip-gram", "cbow"] = "skip-gram"
+    dimension: int = Field(100, gt=0, le=10_000)
+    window: int = Field(
+        5, gt=0, le=1000, description="words to each side; the width is drawn from 1..window at each position"
+    )
+    negatives: int = Field(5, gt=0, le=1000, description="noise words per position")
+    exponent: float = Field(0.75, ge=-1, le=2, description="of the counts, for the noise distribution")
+    sample: float = Field(1e-3, ge=0, description="subsampling threshold of frequent words; 0: none")
+    epochs: int = Field(5, gt=0)
+    lr: float | None = Field(None, gt=0, description="falls linearly to 1e-4 of it; absent: 0.025, CBOW 0.05")
+    seed: int = 0
+    threads: int | None = Field(None, gt=0, description="absent: all cores; 1 is bitwise repeatable, more are not")
+    words: Literal["split", "words", "jieba", "characters"] = Field(
+        "words", description="split: at white space, nothing else; words: lower-cased runs of letters and digits"
+    )
+    min_count: int = Field(5, gt=0)
+    max_vocab: int | None = Field(None, gt=0, description="most frequent words kept")
+    phrases: int = Field(0, ge=0, description="passes that join frequent pairs, new_york (2013b, section 4)")
+    phrase_score: Literal["npmi", "counts"] = Field("npmi", description="counts: the paper's, times running words")
+    phrase_threshold: float = Field(0.5, description="a phrase scores more: npmi -1 to 1; counts: 100, say")
+    subwords: bool = Field(False, description="add character n-grams (Bojanowski et al. 2017)")
+    min_n: int = Field(3, gt=0)
+    max_n: int = Field(6, gt=0)
+    buckets: int = Field(2_000_000, gt=0, description="rows the n-grams are hashed to")
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.min_n > self.max_n:
+            raise ValueError(f"min_n {self.min_n} is more than max_n {self.max_n}")
         return self
 
 
@@ -159,6 +193,7 @@ class Recipe(Strict):
     train: TrainConfig = TrainConfig()
     task: ClassifyConfig | None = None
     data: DataConfig | None = None
+    vectors: VectorsConfig | None = None
     finetune: TrainConfig | None = Field(None, description="[train] of the second stage when both stages run")
     compare: CompareConfig | None = None
 

@@ -5,21 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wordloom.api.checking import check, train_tokenizer
+    from wordloom.api.embeddings import are_vectors, evaluate_vectors, export_vectors, load_vectors
     from wordloom.api.finetuning import finetune
     from wordloom.api.loading import evaluate, load, predict_lines
     from wordloom.api.pretraining import pretrain
     from wordloom.api.recipes import demo, run_recipe
+    from wordloom.api.word2vec import vectors
 
 __all__ = [
+    "are_vectors",
     "check",
     "demo",
     "evaluate",
+    "evaluate_vectors",
+    "export_vectors",
     "finetune",
     "load",
+    "load_vectors",
     "predict_lines",
     "pretrain",
     "run_recipe",
     "train_tokenizer",
+    "vectors",
 ]
 
 _HOMES = {
@@ -32,6 +39,11 @@ _HOMES = {
     "pretrain": "pretraining",
     "demo": "recipes",
     "run_recipe": "recipes",
+    "are_vectors": "embeddings",
+    "evaluate_vectors": "embeddings",
+    "export_vectors": "embeddings",
+    "load_vectors": "embeddings",
+    "vectors": "word2vec",
 }
 
 

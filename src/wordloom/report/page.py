@@ -51,6 +51,7 @@ def render(run_path: str | Path) -> Path:
             gain=_gain(facts.get("gain")),
             confusion=_confusion(facts.get("confusion")),
             calibration=_calibration(facts.get("calibration")),
+            map=_map(facts.get("map")),
             data=_data(facts.get("data")),
             worst=[_error(e) for e in (facts.get("worst") or [])[:MOST_WORST]],
             recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
@@ -63,7 +64,8 @@ def render(run_path: str | Path) -> Path:
     return target
 
 
-_KINDS = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "compare": "Comparison", "evaluate": "Evaluation"}
+_KINDS = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "compare": "Comparison",
+          "evaluate": "Evaluation", "vectors": "Word vectors"}  # fmt: skip
 
 
 def _facts(found: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -296,6 +298,13 @@ def _calibration(calibration: Any) -> dict[str, Any] | None:
         if calibration.get(key)
     ]
     return {"plots": plotted, "temperature": calibration.get("temperature")} if plotted else None
+
+
+def _map(found: Any) -> Markup | None:
+    if not isinstance(found, list) or len(found) < 2:
+        return None
+    points = [(str(p["word"]), float(p["x"]), float(p["y"])) for p in found]
+    return plots.scatter(points, "Frequent words, near ones near each other")
 
 
 def _data(data: Any) -> dict[str, Any] | None:

@@ -241,6 +241,24 @@ def reliability(bins: Sequence[dict[str, float]], name: str, classes: str) -> Ma
     return _svg(parts, height, f"reliability {name}", width)
 
 
+def scatter(points: Sequence[tuple[str, float, float]], title: str) -> Markup:
+    """Words at their places; one that would cover a word before it is a dot with its name on hover."""
+    height, margin = 620.0, 40.0
+    x = Scale(min(p[1] for p in points), max(p[1] for p in points), margin, WIDTH - margin)
+    y = Scale(min(p[2] for p in points), max(p[2] for p in points), height - margin, margin)
+    parts: list[str] = []
+    taken: list[tuple[float, float, float, float]] = []
+    for word, a, b in points:
+        px, py, half = x(a), y(b), 3.6 * len(word) + 3
+        box = (px - half, py - 9, px + half, py + 5)
+        if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+            parts.append(f'<circle class="s1" cx="{px}" cy="{py - 4}" r="2"><title>{escape(word)}</title></circle>')
+        else:
+            taken.append(box)
+            parts.append(_text(px, py, word))
+    return _svg(parts, height, title)
+
+
 def shares(counts: Sequence[tuple[str, float]], title: str) -> Markup:
     """Horizontal bars with their counts: the label distribution."""
     row, left, right = 22, 150, 70

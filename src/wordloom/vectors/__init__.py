@@ -1,0 +1,1 @@
+"""Word2Vec: vocabulary, training, file formats, queries and intrinsic evaluation."""

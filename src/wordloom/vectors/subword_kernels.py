@@ -1,0 +1,138 @@
+"""The driver of ``kernels`` for words that are sums of character n-grams (Bojanowski et al. 2017, equation 2).
+
+A word's vector is the mean of its own row and its n-grams' rows, as in fastText. Composing it for every pair, as
+fastText does, is most of the work; here each position of a sentence is composed once, when it enters the window, lives
+in a ring of rows that the window functions update, and gives its change back to its rows when it leaves. Each row takes
+the whole change, as in fastText (its gradient is not divided by the number of rows), so the mean changes by as much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wordloom.vectors.kernels import (
+    PIECE,
+    cbow_window,
+    draw_slots,
+    fetch_row,
+    next_bits,
+    scratch_sizes,
+    skipgram_window,
+    subsample,
+)
+from wordloom.vectors.plain_kernels import (
+    G,
+    compiled,
+    f32,
+    i64,
+    inlined,
+    plain_cbow_window,
+    plain_skipgram_window,
+    u32,
+    u64,
+)
+from wordloom.vectors.simd import LANES, add, fma, load, splat, store
+
+
+@inlined
+def compose(inputs, rows, stride, ring, origin, slot):
+    """ring and origin at ``slot`` (an offset) = mean of the input rows numbered ``rows``."""
+    share, zero = splat(f32(1) / f32(len(rows))), splat(f32(0))
+    for b in range(0, stride, LANES):
+        s = zero
+        for j in range(len(rows)):
+            s = add(s, load(inputs, i64(rows[j]) * stride + b))
+        s = fma(s, share, zero)
+        store(ring, slot + b, s)
+        store(origin, slot + b, s)
+
+
+@inlined
+def release(inputs, rows, stride, ring, origin, slot):
+    """Add what the windows changed, ring - origin, to every one of the rows."""
+    minus = splat(f32(-1))
+    for b in range(0, stride, LANES):
+        change = fma(minus, load(origin, slot + b), load(ring, slot + b))
+        for j in range(len(rows)):
+            place = i64(rows[j]) * stride + b
+            store(inputs, place, add(load(inputs, place), change))
+
+
+@compiled
+def train_subwords(
+    ids, starts, first, last, inputs, outputs, stride, cbow, window, negatives, keep, alias, held, plain,
+    lr, low, words, progress, me, state, gram_starts, grams,
+):  # fmt: skip
+    """``kernels.train_words`` where word w has the input rows grams[gram_starts[w] : gram_starts[w + 1]] (int32)."""
+    slots, gradients, rows = scratch_sizes(window, negatives)
+    outs, ahead = np.zeros(slots, i64), np.zeros(slots, i64)
+    live, live_ahead = np.zeros(slots, u32), np.zeros(slots, u32)
+    live[0] = live_ahead[0] = u32(1)
+    ins, weights = np.zeros(2 * window, i64), np.ones(2 * window, f32)
+    gradient, scratch = np.zeros(gradients, f32), np.zeros(rows * stride, f32)
+    size = 2 * window + 1
+    ring, origin = np.zeros(size * stride, f32), np.zeros(size * stride, f32)
+    kept, power = np.empty(PIECE, np.int32), np.zeros(2 * window * G, np.int32)
+    for sentence in range(first, last):
+        at = starts[sentence]
+        if held and sentence % held == held - 1:
+            progress[me * 8] += starts[sentence + 1] - at
+            at = starts[sentence + 1]
+        while at < starts[sentence + 1]:
+            end = min(at + PIECE, starts[sentence + 1])
+            done = i64(0)
+            for t in range(0, len(progress), 8):
+                done += progress[t]
+            rate = f32(max(low, lr * (1.0 - done / words)))
+            n = subsample(ids[at:end], keep, kept, state)
+            if n > 1:
+                draw_slots(i64(kept[0]), negatives, alias, state, outputs, stride, outs, live)
+                for q in range(min(n, window)):
+                    w = kept[q]
+                    compose(inputs, grams[gram_starts[w] : gram_starts[w + 1]], stride, ring, origin, q * stride)
+                for p in range(n):
+                    if p + 1 < n:
+                        draw_slots(i64(kept[p + 1]), negatives, alias, state, outputs, stride, ahead, live_ahead)
+                    if p + window + 1 < n:
+                        w = kept[p + window + 1]
+                        for j in range(gram_starts[w], gram_starts[w + 1]):
+                            fetch_row(inputs, i64(grams[j]) * stride, stride)
+                    q = p - window - 1  # leaves; p + window takes its place
+                    if q >= 0:
+                        w = kept[q]
+                        release(
+                            inputs, grams[gram_starts[w] : gram_starts[w + 1]], stride, ring, origin, q % size * stride
+                        )
+                    q = p + window
+                    if q < n:
+                        w = kept[q]
+                        compose(
+                            inputs, grams[gram_starts[w] : gram_starts[w + 1]], stride, ring, origin, q % size * stride
+                        )
+                    width = 1 + i64(((next_bits(state) >> u64(32)) * u64(window)) >> u64(32))
+                    count = 0
+                    for q in range(max(0, p - width), min(n, p + width + 1)):
+                        if q != p:
+                            ins[count] = q % size * stride
+                            weights[count] = f32(gram_starts[kept[q] + 1] - gram_starts[kept[q]])
+                            count += 1
+                    if cbow:
+                        if plain:
+                            plain_cbow_window(
+                                ring, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch, power
+                            )
+                        else:
+                            cbow_window(ring, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch)
+                    elif plain:
+                        plain_skipgram_window(
+                            ring, outputs, ins, count, outs, live, stride, rate, gradient, scratch, power
+                        )
+                    else:
+                        skipgram_window(ring, outputs, ins, count, outs, live, stride, rate, gradient, scratch)
+                    outs, ahead = ahead, outs
+                    live, live_ahead = live_ahead, live
+                for q in range(max(0, n - window - 1), n):
+                    w = kept[q]
+                    release(inputs, grams[gram_starts[w] : gram_starts[w + 1]], stride, ring, origin, q % size * stride)
+            progress[me * 8] += end - at
+            at = end
