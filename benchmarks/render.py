@@ -203,7 +203,7 @@ def word2vec_scaling(r: dict[str, Any]) -> Iterator[str]:
             [
                 f"{row['objective']}, {what}",
                 f"{row['words_per_second'] / 1000:,.0f} k words/s",
-                f"{row['peak_memory_mb']:,.0f} MB",
+                f"{row['peak_memory_mb']:,.0f} MB" + (f" (limit {row['limit_mb']:,.0f})" if "limit_mb" in row else ""),
             ]
         )
     yield _table(["", "speed", "peak memory"], rows)

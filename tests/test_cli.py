@@ -245,6 +245,10 @@ def test_no_verb_makes_a_connection(
         ["evaluate", tmp_path / "fine", model, runs.labelled],
         ["predict", tmp_path / "fine", runs.labelled, "--text", "text"],
         ["run", recipe, "-o", tmp_path / "both"],
+        ["vectors", runs.corpus, "-o", tmp_path / "words", "--dimension", "8", "--epochs", "1"],
+        ["neighbors", tmp_path / "words", "film", "-k", "3"],
+        ["export", tmp_path / "words", "--to", "binary", "-o", tmp_path / "words.bin"],
+        ["similarity", tmp_path / "words.bin", "film", "plot"],
     ]
     for words in verbs:
         said = cli(*words)

@@ -210,7 +210,11 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="file to write; must not exist yet")],
     to: Annotated[
         str,
-        typer.Option("--to", metavar="FORMAT", help="text, binary (word2vec), fasttext (.bin), gensim (.kv: a pickle)"),
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="text, binary (word2vec), glove, fasttext (.bin), folder (ours), gensim (.kv: a pickle)",
+        ),
     ] = "text",
     encoding: Encoding = "utf-8",
 ) -> None:

@@ -29,7 +29,7 @@ from wordloom.errors import RunError
 
 FORMAT = "wordloom-run"
 FREE = "free disk space"
-VERSIONED = ("wordloom", "torch", "numpy", "tokenizers", "safetensors", "scikit-learn")
+VERSIONED = ("wordloom", "torch", "numpy", "numba", "llvmlite", "tokenizers", "safetensors", "scikit-learn")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -56,7 +56,8 @@ def write_json(path: Path, value: object) -> None:
     replace(path, text.encode("utf-8"))
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes | Callable[[Path], None]) -> None:
+    """``write`` beside the path, then ``rename``. RunError where the disk fails; what stood there is still whole."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         write(temporary, content)

@@ -283,3 +283,16 @@ def test_geometry_by_hand() -> None:
     assert x == round(48 + 0.5 * (320 - 14 - 48), 1) and y == (320 - 44 + 14) / 2
     svg = arms([("200", {"a": Bar(1.0, None, None)})], {"a": "arm"}, "y", "t")
     assert "whisker" not in svg and svg.count("<circle") == 2
+
+
+def test_map_shows_every_word_and_none_over_another(tmp_path: Path) -> None:
+    folder = runs.finetune(tmp_path / "run")
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    spread = [{"word": f"w{i}", "x": i % 5, "y": i // 5} for i in range(20)]
+    scores["map"] = [*spread, {"word": HOSTILE, "x": 2, "y": 2}, {"word": "w20", "x": 4.0, "y": 3.0}]
+    (folder / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
+    found = page(folder)
+    assert all(f"w{i}" in found.sections["map"] for i in range(21)) and HOSTILE in found.sections["map"]
+    assert "script" not in {t for t, _ in found.tags}
+    drawn = (folder / "report.html").read_text(encoding="utf-8").split('id="map"')[1].split("</section>")[0]
+    assert drawn.count("<circle") == 2  # the two that would have covered a word

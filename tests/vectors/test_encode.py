@@ -217,7 +217,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 SEAMS = [(encode, "cut"), (encode, "join_phrases"), (encode, "choose"), (encode, "_renumber"), (encode, "_truncate"),
-         (encode, "_file_hash"), (run, "write"), (run, "rename")]  # fmt: skip
+         (encode, "file_hash"), (run, "write"), (run, "rename")]  # fmt: skip
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -282,7 +282,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
         (lambda path: os.truncate(path, 8), f"{name} has 8 bytes instead of"),
     )
 ] + [
-    ("manifest.json", Path.unlink, "no word ids here: no manifest.json"),
+    ("manifest.json", Path.unlink, "not word ids: no manifest.json"),
     ("manifest.json", lambda path: os.truncate(path, 50), "manifest.json cannot be read"),
     ("manifest.json", edit("format", "another"), "not the manifest of word ids"),
     ("manifest.json", edit("version", 2), "written in version 2 of the format, this program reads 1"),

@@ -12,13 +12,13 @@ import pytest
 
 import wordloom
 import wordloom.api.word2vec as api_word2vec
-from wordloom import api
+from wordloom import api, run
 from wordloom.config import VectorsConfig
-from wordloom.errors import DataError, RunError, TrainingError
-from wordloom.vectors import reference, state
+from wordloom.errors import ConfigError, DataError, RunError, TrainingError
+from wordloom.vectors import reference
 from wordloom.vectors.held_out import draw_sample, sample_loss
 from wordloom.vectors.training import BLOCK, Trainer, blocks_of
-from wordloom.vectors.weights import new_weights, subword_rows
+from wordloom.vectors.weights import gram_rows, new_weights
 
 V = 60
 
@@ -79,7 +79,7 @@ def test_stopped_and_restored_is_undisturbed_to_the_bit(way: dict[str, str]) -> 
 def test_words_of_a_group_come_together(way: dict[str, Any]) -> None:
     data = corpus(40_000)
     config = VectorsConfig(buckets=500, **way)
-    grams = subword_rows([f"{'abcd'[i // 15]}{i}" for i in range(V)], config) if config.subwords else None
+    grams = gram_rows([f"{'abcd'[i // 15]}{i}" for i in range(V)], config) if config.subwords else None
     done = {threads: finished(data, threads, grams, buckets=500, epochs=3, **way) for threads in (1, 2)}
     losses = {threads: t.loss() for threads, t in done.items()}
     assert losses[1] < 0.85 * 6 * np.log(2)
@@ -193,6 +193,19 @@ def test_an_interrupted_run_leaves_vectors_and_resumes_to_the_bit(
         assert np.isfinite(second.vector("w99999")).all()
 
 
+def test_a_recipe_with_vectors(text: Path, tmp_path: Path) -> None:
+    values = "".join(f"{k} = {v}\n" for k, v in SMALL.items() if k != "quiet")
+    recipe = tmp_path / "a.toml"
+    recipe.write_text(f'[corpus]\npaths = ["{text}"]\n[vectors]\n{values}')
+    result = api.run_recipe(recipe, tmp_path / "run", quiet=True)
+    assert result.kind == "vectors"
+    again = api.vectors(text, tmp_path / "again", **SMALL)
+    assert result.scores["scores"] == again.scores["scores"]
+    recipe.write_text(recipe.read_text() + '[data]\ntrain = "a.csv"\n')
+    with pytest.raises(ConfigError, match="are two recipes"):
+        api.run_recipe(recipe, tmp_path / "third", quiet=True)
+
+
 def test_a_finished_run_is_left_as_it_is(text: Path, tmp_path: Path) -> None:
     first = api.vectors(text, tmp_path / "run", **SMALL)
     before = (tmp_path / "run" / "bundle" / "vectors.safetensors").stat().st_mtime_ns
@@ -209,18 +222,18 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(
     work = Trainer.work
     monkeypatch.setattr(Trainer, "work", lambda self, until=None: work(self, until=lambda: True))
     monkeypatch.setattr(api_word2vec, "SAVE_EVERY", 0.0)
-    kept, calls = getattr(state, step), 0
+    kept, calls = getattr(run, step), 0
 
     def full(*arguments: Any) -> None:
         nonlocal calls
-        calls += 1
-        if calls == 3:
+        calls += "block-" in arguments[0].name
+        if calls == 3 and "block-" in arguments[0].name:
             if step == "write":
                 arguments[0].write_bytes(b"torn")
             raise OSError(errno.ENOSPC, "No space left on device")
         kept(*arguments)
 
-    monkeypatch.setattr(state, step, full)
+    monkeypatch.setattr(run, step, full)
     with pytest.raises(RunError, match=r"No space left on device.*and resume"):
         api.vectors(text, tmp_path / "run", **SMALL)
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from wordloom.api.finetuning import BASELINE, TABLES, finetune_parts
 from wordloom.api.labelled import Parts, descriptions, divide, read
-from wordloom.api.pretraining import say
-from wordloom.api.results import Result, table
+from wordloom.api.results import Result, say, table
 from wordloom.api.settings import refuse_changes, required
 from wordloom.api.start import Start
 from wordloom.config import ClassifyConfig, CompareConfig, Recipe

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,21 @@ def load_vectors(path: str | Path, *, encoding: str = "utf-8") -> Vectors:
     return open_vectors(path, encoding=encoding)
 
 
-EXPORTS = ("text", "binary", "fasttext", "gensim")
+SAVERS: dict[str, Callable[[Vectors, Path], None]] = {
+    "text": formats.save_text,
+    "glove": partial(formats.save_text, header=False),
+    "binary": formats.save_binary,
+    "fasttext": formats.save_fasttext,
+    "gensim": formats.save_gensim,
+    "folder": formats.save_vectors,
+}
 
 
 def export_vectors(found: Vectors, target: str | Path, form: str) -> None:
-    """Write in another program's format; gensim's is a pickle, and only written when asked for by this name."""
-    if form not in EXPORTS:
-        raise ConfigError(f"unknown format {form!r}", cure=f"use one of {', '.join(EXPORTS)}")
-    getattr(formats, f"save_{form}")(found, target)
+    """Write in a form of ``SAVERS``; gensim's is a pickle, and only written when asked for by this name."""
+    if form not in SAVERS:
+        raise ConfigError(f"unknown format {form!r}", cure=f"use one of {', '.join(SAVERS)}")
+    SAVERS[form](found, Path(target))
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
@@ -39,7 +47,7 @@ def export_vectors(found: Vectors, target: str | Path, form: str) -> None:
 
 @dataclass(frozen=True)
 class Intrinsic:
-    """Scores of vectors on one set of word pairs or analogies; of two, with the difference on what both know."""
+    """Scores of vectors on one set of word pairs or analogies; of two, with the difference where both have vectors."""
 
     metric: str
     scores: dict[str, Score]
@@ -62,13 +70,13 @@ class Intrinsic:
         rows = [[self.metric, *(self.scores[n].plain for n in names)]]
         for section in self.sections.get(names[0], {}):
             rows.append([f"  {section}", *(self.sections[n][section].plain for n in names)])
-        rows.append([f"known, of {self.total:,}", *(f"{self.covered[n]:,}" for n in names)])
+        rows.append([f"with a vector, of {self.total:,}", *(f"{self.covered[n]:,}" for n in names)])
         lines = table(rows, ["", *names])
         if self.difference is not None:
             d = self.difference
             better = names[0] if d.value > 0 else names[1]
             verdict = f"{better} is better" if d.low > 0 or d.high < 0 else "no difference"
-            lines.append(f"difference on what both know: {d.plain}: {verdict}")
+            lines.append(f"difference where both have one: {d.plain}: {verdict}")
         return lines
 
 
@@ -82,32 +90,41 @@ def evaluate_vectors(sources: Sequence[str | Path], data: str | Path) -> Intrins
         raise ConfigError(f"{len(sources)} vectors were given", cure="write: wordloom evaluate VECTORS [VECTORS2] FILE")
     opened = [load_vectors(source) for source in sources]
     names = [str(s) for s in sources] if len(set(map(str, sources))) == len(sources) else ["A", "B"]
-    if _is_analogies(Path(data)):
-        questions = read_analogies(Path(data))
-        asked = [evaluate_analogies(v, questions) for v in opened]
-        difference = None
-        if len(asked) == 2:
-            both = ~np.isnan(asked[0].correct) & ~np.isnan(asked[1].correct)
-            if both.any():
-                gain = gain_over_seeds(*(a.correct[None, both] for a in asked))
-                difference = Score(gain.difference, gain.low, gain.high)
-        sections = {n: {k: s for k, (s, _, _) in a.sections.items()} for n, a in zip(names, asked, strict=True)}
-        scores, covered = [a.accuracy for a in asked], [a.covered for a in asked]
-        return _intrinsic("accuracy", names, scores, covered, len(questions), sections, difference)
-    pairs = read_pairs(Path(data))
-    compared = [evaluate_pairs(v, pairs, missing="subwords" if v.subwords else "skip") for v in opened]
-    both_know = np.all([np.isfinite(r.similarity) for r in compared], axis=0).sum()
-    gain_of_two = spearman_gain(compared[:1], compared[1:]) if len(compared) == 2 and both_know > 1 else None
-    scores, covered = [r.spearman for r in compared], [int(np.isfinite(r.similarity).sum()) for r in compared]
-    return _intrinsic("spearman", names, scores, covered, len(pairs), {}, gain_of_two)
+    by_name = dict(zip(names, opened, strict=True))
+    return _on_analogies(by_name, Path(data)) if _is_analogies(Path(data)) else _on_pairs(by_name, Path(data))
 
 
-def _intrinsic(
-    metric: str, names: list[str], scores: list[Score], covered: list[int], total: int,
-    sections: dict[str, dict[str, Score]], difference: Score | None,
-) -> Intrinsic:  # fmt: skip
-    return Intrinsic(metric, dict(zip(names, scores, strict=True)), dict(zip(names, covered, strict=True)), total,
-                     sections, difference)  # fmt: skip
+def _on_analogies(by_name: dict[str, Vectors], data: Path) -> Intrinsic:
+    questions = read_analogies(data)
+    asked = {name: evaluate_analogies(vectors, questions) for name, vectors in by_name.items()}
+    correct = np.stack([a.correct for a in asked.values()])  # (1 or 2, questions); NaN where it does not count
+    both, difference = ~np.isnan(correct).any(0), None
+    if len(asked) == 2 and both.any():
+        gain = gain_over_seeds(correct[:1, both], correct[1:, both])
+        difference = Score(gain.difference, gain.low, gain.high)
+    return Intrinsic(
+        "accuracy",
+        {name: a.accuracy for name, a in asked.items()},
+        {name: a.covered for name, a in asked.items()},
+        len(questions),
+        {name: {part: score for part, (score, _, _) in a.sections.items()} for name, a in asked.items()},
+        difference,
+    )
+
+
+def _on_pairs(by_name: dict[str, Vectors], data: Path) -> Intrinsic:
+    pairs = read_pairs(data)
+    found = {n: evaluate_pairs(v, pairs, missing="subwords" if v.subwords else "skip") for n, v in by_name.items()}
+    results = list(found.values())
+    both = np.isfinite([r.similarity for r in results]).all(0)
+    return Intrinsic(
+        "spearman",
+        {name: r.spearman for name, r in found.items()},
+        {name: int(np.isfinite(r.similarity).sum()) for name, r in found.items()},
+        len(pairs),
+        {},
+        spearman_gain(results[:1], results[1:]) if len(results) == 2 and both.sum() > 1 else None,
+    )
 
 
 def _is_analogies(path: Path) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from pathlib import Path
 from typing import Any
 
+from wordloom.data.sealed import file_hash
 from wordloom.model import kernels
 from wordloom.run import Run
 from wordloom.train.loop import Outcome
@@ -28,9 +28,7 @@ def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
 
 
 def _file(path: Path, root: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": digest}
+    return {"path": str(path.relative_to(root)), "bytes": path.stat().st_size, "sha256": file_hash(path)}
 
 
 def settle_kernels(run: Run) -> None:

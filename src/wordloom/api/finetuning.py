@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.labelled import InMemory, Parts, descriptions, divide, from_memory, read
-from wordloom.api.pretraining import layers_of, say
-from wordloom.api.results import Result, scores_json
+from wordloom.api.pretraining import layers_of
+from wordloom.api.results import Result, say, scores_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
 from wordloom.api.start import Start, open_start
 from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
@@ -116,6 +116,7 @@ def finetune_parts(
     world = parallel.start()
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     source = recipe.data.train if recipe.data is not None else "DATA"
+    command = f"wordloom finetune {start.name} {source} --recipe {Path(out).name}/recipe.toml --out NEW-RUN"
     again = again or f"wordloom finetune {start.name} {source} --out {out} --resume"
 
     def make() -> Run:
@@ -162,7 +163,6 @@ def finetune_parts(
             return Result(run.path, "finetune", outcome.scores)
         result = _measure(run, task, model, parts, recipe, baseline=baseline)
         validation = {"metric": task.score[0], "scores": outcome.scores}
-        command = again.removesuffix(" --resume")
         run.update_manifest(command=command, validation=validation, **finished_facts(run, outcome))
         run.finish()
         return dataclasses.replace(result, report=render(run.path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import nn
 
 from wordloom import presets
 from wordloom.api.facts import finished_facts, settle_kernels
-from wordloom.api.results import Result, score_json
+from wordloom.api.results import Result, say, score_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
 from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.data.corpus import Corpus
@@ -370,8 +369,3 @@ def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset
     if (loss.high if span else loss.value) >= entropy:
         notes.append("the model has not learned more than word frequencies: train longer or raise train.lr")
     return notes
-
-
-def say(text: str, quiet: bool) -> None:
-    if not quiet and int(os.environ.get("RANK", "0")) == 0:
-        print(text, flush=True)

@@ -14,10 +14,11 @@ from wordloom.api.compare import compare, finished, keep_bundle, read_all
 from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
 from wordloom.api.labelled import divide
 from wordloom.api.loading import load
-from wordloom.api.pretraining import pretrain, refuse_impossible, say
-from wordloom.api.results import Result
+from wordloom.api.pretraining import pretrain, refuse_impossible
+from wordloom.api.results import Result, say
 from wordloom.api.settings import recipe_from, refuse_changes, required
 from wordloom.api.start import open_start
+from wordloom.api.word2vec import vectors
 from wordloom.config import (
     ClassifyConfig,
     CompareConfig,
@@ -29,6 +30,7 @@ from wordloom.config import (
     Strict,
     TokenizerConfig,
     TrainConfig,
+    VectorsConfig,
     read_recipe,
 )
 from wordloom.errors import ConfigError, DataError
@@ -46,6 +48,7 @@ TABLES: dict[str, type[Strict]] = {
     "corpus": CorpusConfig,
     "finetune": TrainConfig,
     "compare": CompareConfig,
+    "vectors": VectorsConfig,
 }
 
 
@@ -61,9 +64,14 @@ def run_recipe(
     """Perform a recipe.
 
     [corpus] alone pre-trains; [data] alone fine-tunes; both pre-train into OUT/pretrained and fine-tune from it;
-    [compare] fine-tunes from random weights too, at every label count and seed it names.
+    [compare] fine-tunes from random weights too, at every label count and seed it names. [vectors], with [corpus],
+    trains word vectors.
     """
     chosen = recipe_from(settings, TABLES, base=recipe)
+    if chosen.vectors is not None:
+        if chosen.data is not None:
+            raise ConfigError("[vectors] and [data] are two recipes", cure="write one for each")
+        return vectors(None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
     if chosen.data is None:
         required(chosen.corpus, "corpus", "run")
         return pretrain(None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,12 @@ class Result:
         if self.report is not None:
             lines.append(f"report: {self.report}")
         return "\n".join(lines)
+
+
+def say(text: str, quiet: bool) -> None:
+    """A line on standard output, of the first process only under torchrun."""
+    if not quiet and int(os.environ.get("RANK", "0")) == 0:
+        print(text, flush=True)
 
 
 def score_json(score: Score) -> dict[str, Any]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,13 +13,13 @@ from typing import Any
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
 
-from wordloom.api.results import Result
+from wordloom.api.results import Result, say
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
 from wordloom.config import CorpusConfig, Recipe, Strict, VectorsConfig
 from wordloom.data.corpus import Corpus
 from wordloom.errors import RunError, TrainingError
 from wordloom.report import render
-from wordloom.run import Run
+from wordloom.run import Run, versions
 from wordloom.vectors import state
 from wordloom.vectors.embeddings import Subwords, Vectors, compose
 from wordloom.vectors.encode import TokenIds, build, open_ids
@@ -29,7 +27,7 @@ from wordloom.vectors.formats import save_vectors
 from wordloom.vectors.map import word_map
 from wordloom.vectors.training import Trainer, needs_plain_kernels
 from wordloom.vectors.vocabulary import Vocabulary
-from wordloom.vectors.weights import new_weights, subword_rows
+from wordloom.vectors.weights import gram_rows, new_weights
 
 TABLES: dict[str, type[Strict]] = {"vectors": VectorsConfig, "corpus": CorpusConfig}
 FIRST_LINE, LINE_EVERY = 1.0, 10.0  # seconds between lines of progress: they double until they are ten apart
@@ -83,9 +81,8 @@ def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run
 
 def _frozen(run: Run, config: VectorsConfig) -> dict[str, Any]:
     """What the bits of a result depend on, beside the recipe and the ids."""
-    found: dict[str, Any] = {name: version(name) for name in ("numpy", "numba", "llvmlite")}
-    found |= {"processor": get_host_cpu_name(), "plain_kernels": needs_plain_kernels()}
-    return {**found, "threads": config.threads or run.manifest["machine"]["cores"]}
+    kernels = {"processor": get_host_cpu_name(), "plain_kernels": needs_plain_kernels()}
+    return {**versions(), **kernels, "threads": config.threads or run.manifest["machine"]["cores"]}
 
 
 def _encoded(run: Run, recipe: Recipe, config: VectorsConfig, quiet: bool) -> tuple[Vocabulary, TokenIds]:
@@ -121,7 +118,7 @@ def _encoded(run: Run, recipe: Recipe, config: VectorsConfig, quiet: bool) -> tu
 
 
 def _trainer(run: Run, vocabulary: Vocabulary, ids: TokenIds, config: VectorsConfig) -> Trainer:
-    grams = subword_rows(vocabulary.words, config) if config.subwords else None
+    grams = gram_rows(vocabulary.words, config) if config.subwords else None
     rows = len(vocabulary) + (config.buckets if config.subwords else 0)
     weights = new_weights(rows, len(vocabulary), config)
     frozen = run.manifest["frozen"]
@@ -159,7 +156,7 @@ def _train(run: Run, trainer: Trainer, vocabulary: Vocabulary, quiet: bool, agai
 
 
 def _log(run: Run, trainer: Trainer, speed: float, quiet: bool) -> None:
-    """A line on the terminal and in metrics.jsonl. RunError where the loss is not finite any more."""
+    """A line on the terminal and in metrics.jsonl. TrainingError where the loss is not finite any more."""
     loss, left = trainer.loss(), (trainer.words - trainer.words_done) / max(speed, 1.0)
     epoch = trainer.words_done / trainer.words * trainer.config.epochs
     row = {"step": trainer.block, "words": trainer.words_done, "epoch": epoch, "words_per_second": speed}
@@ -223,8 +220,3 @@ class Counting:
         if time.monotonic() >= self._next:
             say(f"counting words ... {characters / 1e6:,.0f} million characters", self._quiet)
             self._next = time.monotonic() + LINE_EVERY
-
-
-def say(line: str, quiet: bool) -> None:
-    if not quiet:
-        print(line, file=sys.stderr, flush=True)

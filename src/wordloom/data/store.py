@@ -17,7 +17,6 @@ needs no ``__main__`` guard. The result does not depend on their number.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections import deque
@@ -31,12 +30,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordloom.data.store_writer import FORMAT, VERSION, Document, StoreWriter
+from wordloom.data.sealed import damaged, open_sealed
+from wordloom.data.store_writer import FILES, FORMAT, VERSION, Document, StoreWriter
 from wordloom.data.varint import decode, unzigzag
 from wordloom.errors import DataError
 from wordloom.text.bulk import Bulk, BulkEncoder
 from wordloom.text.tokenizer import Tokenizer
 
+NOUN = "a token store"
+_FACTS = {
+    "tokens": int, "documents": int, "sentences": int, "vocab_size": int, "text_bytes": int, "dtype": str, "words": str,
+    "tokenizer_hash": str, "unigram_entropy": float, "sources": list,
+}  # fmt: skip
 _CHUNK = 1_000_000  # characters given to a thread at a time; some 60 MB of working memory each
 _AHEAD = 16_000_000  # characters read before a split is fixed
 
@@ -186,7 +191,7 @@ class TokenStore:
         self.starts = np.zeros(self.documents + 1, np.int64)
         np.cumsum(self._varints("documents.bin", self.documents), out=self.starts[1:])
         if self.starts[-1] != count:
-            raise _damaged(folder, f"documents.bin counts {self.starts[-1]:,} tokens, the manifest {count:,}")
+            raise damaged(folder, f"documents.bin counts {self.starts[-1]:,} tokens, the manifest {count:,}")
         self.tokenizer_hash: str = manifest["tokenizer_hash"]
         self.unigram_entropy: float = manifest["unigram_entropy"]
         self.bytes_per_token: float = manifest["text_bytes"] / max(count, 1)
@@ -196,15 +201,9 @@ class TokenStore:
     def open(cls, folder: str | Path, verify: bool = False) -> TokenStore:
         """Open a store; ``verify`` also reads every file and compares its hash. Raises DataError."""
         folder = Path(folder)
-        manifest = _read_manifest(folder)
-        for name, facts in manifest["files"].items():
-            path = folder / name
-            if not path.is_file():
-                raise _damaged(folder, f"{name} is missing")
-            if path.stat().st_size != facts["bytes"]:
-                raise _damaged(folder, f"{name} has {path.stat().st_size:,} bytes instead of {facts['bytes']:,}")
-            if verify and file_hash(path) != facts["sha256"]:
-                raise _damaged(folder, f"{name} is not what was written (sha256 differs)")
+        manifest = open_sealed(folder, NOUN, (FORMAT, VERSION), _FACTS, FILES, verify)
+        if manifest["dtype"] not in ("uint16", "uint32"):
+            raise damaged(folder, "manifest.json has no usable 'dtype'")
         return cls(folder, manifest)
 
     @cached_property
@@ -254,38 +253,5 @@ class TokenStore:
     def _varints(self, name: str, count: int) -> NDArray[np.int64]:
         values = decode(np.fromfile(self.folder / name, np.uint8), count)
         if values is None:
-            raise _damaged(self.folder, f"{name} does not hold {count:,} numbers")
+            raise damaged(self.folder, f"{name} does not hold {count:,} numbers")
         return values
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError("not a token store: no manifest.json", where=folder, cure="build the store first") from None
-    except (OSError, ValueError) as error:
-        raise _damaged(folder, f"manifest.json cannot be read ({error})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError("not the manifest of a token store", where=path, cure="give the folder of a token store")
-    if manifest.get("version") != VERSION:
-        raise DataError(
-            f"written in version {manifest.get('version')} of the format, this program reads {VERSION}",
-            where=path,
-            cure="build the store again",
-        )
-    needed = {"tokens": int, "documents": int, "sentences": int, "vocab_size": int, "text_bytes": int, "dtype": str}
-    needed |= {"words": str, "tokenizer_hash": str, "unigram_entropy": float, "files": dict, "sources": list}
-    wrong = [key for key, kind in needed.items() if not isinstance(manifest.get(key), kind)]
-    if wrong or manifest["dtype"] not in ("uint16", "uint32"):
-        raise _damaged(folder, f"manifest.json has no usable {wrong[0] if wrong else 'dtype'!r}")
-    return manifest
-
-
-def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"damaged token store: {what}", where=folder, cure="build the store again")

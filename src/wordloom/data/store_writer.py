@@ -20,6 +20,7 @@ from wordloom.text.bulk import Bulk
 from wordloom.text.tokenizer import Tokenizer
 
 FORMAT, VERSION = "wordloom token store", 1
+FILES = ("tokens.bin", "words.bin", "documents.bin", "sentences.bin", "lines.bin")
 
 
 class Document(Protocol):
@@ -52,9 +53,8 @@ class StoreWriter:
             raise DataError("exists already", where=self.folder, cure="choose another folder or remove this one")
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
-        names = ("tokens.bin", "words.bin", "documents.bin", "sentences.bin", "lines.bin")
-        self.files = {name: (self.partial / name).open("wb") for name in names}
-        self.hashes = {name: hashlib.sha256() for name in names}
+        self.files = {name: (self.partial / name).open("wb") for name in FILES}
+        self.hashes = {name: hashlib.sha256() for name in FILES}
         return self
 
     def __exit__(

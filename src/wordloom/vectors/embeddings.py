@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from wordloom.errors import ConfigError, DataError
 from wordloom.vectors.ngrams import ngram_ids, ngram_table
 
-_EPSILON = 1e-6  # of 3CosMul; the paper takes 0.001, gensim 0.000001: the answers here are to equal gensim's
+EPSILON = 1e-6  # of 3CosMul; the paper takes 0.001, gensim 0.000001: the answers here are to equal gensim's
 _NEAR = 50_000  # words among which a near miss is looked for: difflib takes about 10 us a word
 _BLOCK = 1 << 18  # numbers of one product with a part of the matrix
 _ROWS = 65_536  # rows of one pass over the matrix: bounds the memory of temporaries
@@ -139,7 +139,7 @@ class Vectors:
             scores = self._cosines(_unit(queries[0] + queries[1] - queries[2], f"{b} - {a} + {c}"))
         elif method == "mul":
             first, second, third = (1 + self._cosines(queries)) / 2  # (N,) each
-            scores = (first * second / (third + _EPSILON)).astype(np.float32)
+            scores = (first * second / (third + EPSILON)).astype(np.float32)
         else:
             raise ConfigError(f"analogy method {method!r} is unknown", cure="write add or mul")
         return self._best(scores, k, [self._rows[word] for word in {a, b, c} if word in self])

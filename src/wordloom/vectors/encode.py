@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from wordloom import run
 from wordloom.config import VectorsConfig
 from wordloom.data.corpus import Corpus
+from wordloom.data.sealed import damaged, file_hash, open_sealed
 from wordloom.errors import DataError
 from wordloom.text import chinese
 from wordloom.vectors.phrases import join_phrases
@@ -36,6 +37,8 @@ from wordloom.vectors.wordhash import Chunk, WordTable, cut
 
 FORMAT, VERSION = "wordloom word ids", 1
 FILES = ("ids.bin", "starts.bin", "vocabulary.tsv")
+NOUN = "word ids"
+_FACTS = {"total": int, "words": int, "sentences": int, "hash": str, "notes": list, "config": dict}
 CHUNK = 1 << 22  # characters given to a thread at a time; some 30 MB of working memory each
 JIEBA_CHUNK = 1 << 18  # a second's work
 # Different words held, 24 bytes and their letters each: 300 MB at most. The C code prunes at 21 million.
@@ -94,20 +97,12 @@ def build(
 def open_ids(folder: str | Path, verify: bool = True) -> tuple[Vocabulary, TokenIds]:
     """Open what ``build`` wrote; ``verify`` reads every file and compares its hash. Raises DataError."""
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise _damaged(folder, f"{name} is missing")
-        if path.stat().st_size != facts["bytes"]:
-            raise _damaged(folder, f"{name} has {path.stat().st_size:,} bytes instead of {facts['bytes']:,}")
-        if verify and _file_hash(path) != facts["sha256"]:
-            raise _damaged(folder, f"{name} is not what was written (sha256 differs)")
+    manifest = open_sealed(folder, NOUN, (FORMAT, VERSION), _FACTS, FILES, verify)
     try:
         rows = [row.split("\t") for row in (folder / "vocabulary.tsv").read_text("utf-8").split("\n")[:-1]]
         counts = np.array([int(count) for _, count in rows], np.int64)
     except ValueError:
-        raise _damaged(folder, "vocabulary.tsv does not hold a word and its count in each line") from None
+        raise damaged(folder, "vocabulary.tsv does not hold a word and its count in each line") from None
     return Vocabulary([word for word, _ in rows], counts, manifest["total"]), _mapped(folder, manifest)
 
 
@@ -136,7 +131,7 @@ def _write(
     _truncate(folder / "starts.bin", 8 * (sentences + 1))
     rows = [f"{word}\t{count}\n" for word, count in zip(vocabulary.words, vocabulary.counts.tolist(), strict=True)]
     (folder / "vocabulary.tsv").write_text("".join(rows), encoding="utf-8", newline="\n")
-    hashes = {name: _file_hash(folder / name) for name in FILES}
+    hashes = {name: file_hash(folder / name) for name in FILES}
     return vocabulary, {
         "format": FORMAT,
         "version": VERSION,
@@ -260,41 +255,10 @@ def _map_files(folder: Path, mode: Any) -> tuple[NDArray[np.int32], NDArray[np.i
 def _mapped(folder: Path, manifest: dict[str, Any]) -> TokenIds:
     ids, starts = _map_files(folder, "r")
     if len(ids) != manifest["words"] or len(starts) != manifest["sentences"] + 1 or starts[-1] != len(ids):
-        raise _damaged(folder, "the sentences do not end where the words do")
+        raise damaged(folder, "the sentences do not end where the words do")
     return TokenIds(ids, starts, manifest["hash"], tuple(manifest["notes"]))
 
 
 def _truncate(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError("no word ids here: no manifest.json", where=folder, cure="build them first") from None
-    except (OSError, ValueError) as error:
-        raise _damaged(folder, f"manifest.json cannot be read ({error})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError("not the manifest of word ids", where=path, cure="give the folder that was built")
-    if manifest.get("version") != VERSION:
-        what = f"written in version {manifest.get('version')} of the format, this program reads {VERSION}"
-        raise DataError(what, where=path, cure="build them again")
-    needed = {"total": int, "words": int, "sentences": int, "hash": str, "files": dict, "notes": list, "config": dict}
-    wrong = [key for key, kind in needed.items() if not isinstance(manifest.get(key), kind)]
-    if not wrong and set(manifest["files"]) != set(FILES):
-        wrong = ["files"]
-    if wrong:
-        raise _damaged(folder, f"manifest.json has no usable {wrong[0]!r}")
-    return manifest
-
-
-def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"damaged word ids: {what}", where=folder, cure="build them again")

@@ -85,7 +85,8 @@ def sample_loss(weights: Weights, sample: Sample, cbow: bool, grams: Grams | Non
             x = ((x * weight[..., None]).sum(1) / weight.sum(1)[:, None])[:, None]
             there = np.ones((len(x), 1), bool)
         scores = np.einsum("pcd,pkd->pck", x, outputs[targets[part]]).astype(np.float64) * sign
-        losses = np.logaddexp(0.0, -scores) * valid[part, None]
+        with np.errstate(all="ignore"):  # the caller says it where the weights are not finite any more
+            losses = np.logaddexp(0.0, -scores) * valid[part, None]
         total += float((losses.sum(2) * there).sum())
         count += float(there.sum())
     return total / count

@@ -21,11 +21,10 @@ from scipy import stats
 from wordloom.errors import ConfigError, DataError
 from wordloom.metrics import Score, interval
 from wordloom.metrics.weighted import RESAMPLES, correlation, ranks, resample_weights
-from wordloom.vectors.embeddings import Vectors
+from wordloom.vectors.embeddings import EPSILON, Vectors
 
 Missing = Literal["skip", "zero", "subwords"]
 
-_EPSILON = 1e-6  # of 3CosMul: gensim's; the paper takes 0.001
 _BLOCK = 32_000_000  # cosines held at a time: 128 MB
 
 
@@ -319,7 +318,7 @@ def _answers(vectors: Vectors, given: NDArray[np.int64], first: NDArray[np.int64
                 score -= cosines[a]
             else:
                 np.multiply(cosines[b], cosines[c], out=score)
-                score /= cosines[a] + np.float32(_EPSILON)
+                score /= cosines[a] + np.float32(EPSILON)
             barred = excluded[i] - start
             score[barred[(barred >= 0) & (barred < stop - start)]] = -np.inf
             at = int(score.argmax())

@@ -306,6 +306,35 @@ def scratch_sizes(window, negatives):
     return slots, slots * (2 * window + 1) + LANES, 2 * window
 
 
+@inlined
+def update(inputs, outputs, ins, weights, n, outs, live, stride, rate, gradient, scratch, power, cbow, plain):
+    """The window function of a model and a kind of kernel."""
+    if cbow:
+        if plain:
+            plain_cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, rate, gradient, scratch, power)
+        else:
+            cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, rate, gradient, scratch)
+    elif plain:
+        plain_skipgram_window(inputs, outputs, ins, n, outs, live, stride, rate, gradient, scratch, power)
+    else:
+        skipgram_window(inputs, outputs, ins, n, outs, live, stride, rate, gradient, scratch)
+
+
+@inlined
+def rate_now(progress, lr, low, words):
+    """lr falls linearly with the words that all threads have done, to low: the C program's rule."""
+    done = i64(0)
+    for t in range(0, len(progress), 8):
+        done += progress[t]
+    return f32(max(low, lr * (1.0 - done / words)))
+
+
+@inlined
+def reach(window, state):
+    """Words to each side at this position: 1..window, all as likely."""
+    return 1 + i64(((next_bits(state) >> u64(32)) * u64(window)) >> u64(32))
+
+
 @compiled
 def train_words(
     ids, starts, first, last, inputs, outputs, stride, cbow, window, negatives, keep, alias, held, plain,
@@ -314,8 +343,8 @@ def train_words(
     """Train on sentences first..last - 1.
 
     ids (M,) int32, starts (S + 1,) int64. held: sentence i is left out where i % held == held - 1; 0: none is.
-    cbow, plain: bool. lr falls linearly with sum(progress) / words, to low (the C program's rule; progress
-    (threads * 8,) int64, one entry a cache line). state (1,) uint64.
+    cbow, plain: bool. lr, low, words: see ``rate_now``. progress (threads * 8,) int64: words done by thread t at t * 8,
+    one a cache line; me: this thread. state (1,) uint64.
     """
     slots, gradients, rows = scratch_sizes(window, negatives)
     outs, ahead = np.zeros(slots, i64), np.zeros(slots, i64)
@@ -331,10 +360,7 @@ def train_words(
             at = starts[sentence + 1]
         while at < starts[sentence + 1]:
             end = min(at + PIECE, starts[sentence + 1])
-            done = i64(0)
-            for t in range(0, len(progress), 8):
-                done += progress[t]
-            rate = f32(max(low, lr * (1.0 - done / words)))
+            rate = rate_now(progress, lr, low, words)
             n = subsample(ids[at:end], keep, kept, state)
             for p in range(min(n, window + 1)):
                 fetch_row(inputs, i64(kept[p]) * stride, stride)
@@ -345,25 +371,28 @@ def train_words(
                     draw_slots(i64(kept[p + 1]), negatives, alias, state, outputs, stride, ahead, live_ahead)
                 if p + window + 1 < n:
                     fetch_row(inputs, i64(kept[p + window + 1]) * stride, stride)
-                width = 1 + i64(((next_bits(state) >> u64(32)) * u64(window)) >> u64(32))
+                width = reach(window, state)
                 count = 0
                 for q in range(max(0, p - width), min(n, p + width + 1)):
                     if q != p:
                         ins[count] = i64(kept[q]) * stride
                         count += 1
-                if cbow:
-                    if plain:
-                        plain_cbow_window(
-                            inputs, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch, power
-                        )
-                    else:
-                        cbow_window(inputs, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch)
-                elif plain:
-                    plain_skipgram_window(
-                        inputs, outputs, ins, count, outs, live, stride, rate, gradient, scratch, power
-                    )
-                else:
-                    skipgram_window(inputs, outputs, ins, count, outs, live, stride, rate, gradient, scratch)
+                update(
+                    inputs,
+                    outputs,
+                    ins,
+                    weights,
+                    count,
+                    outs,
+                    live,
+                    stride,
+                    rate,
+                    gradient,
+                    scratch,
+                    power,
+                    cbow,
+                    plain,
+                )
                 outs, ahead = ahead, outs
                 live, live_ahead = live_ahead, live
             progress[me * 8] += end - at

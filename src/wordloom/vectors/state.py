@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wordloom.errors import RunError
-from wordloom.run import Run, cure_of, rename, write
+from wordloom.run import Run, replace
 from wordloom.vectors.formats.native import map_tensors, write_tensors
 from wordloom.vectors.training import Trainer
 from wordloom.vectors.weights import Weights
@@ -18,15 +18,9 @@ def save(run: Run, trainer: Trainer) -> None:
     weights = trainer.weights
     tensors = {"inputs": weights.rows(weights.inputs), "outputs": weights.rows(weights.outputs)}
     target = run.checkpoints / f"block-{trainer.block}.safetensors"
-    draft = target.with_name(f".{target.name}.new")
     run.sync_log()
-    try:
-        run.checkpoints.mkdir(exist_ok=True)
-        write(draft, lambda path: write_tensors(path, tensors))
-        rename(draft, target)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise RunError(f"cannot write: {error.strerror}", where=target, cure=f"{cure_of(error)} and resume") from error
+    run.checkpoints.mkdir(exist_ok=True)
+    replace(target, lambda path: write_tensors(path, tensors))
     for old in run.checkpoints.glob("*block-*"):
         if old != target:
             old.unlink()

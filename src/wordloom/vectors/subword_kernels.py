@@ -1,36 +1,19 @@
-"""The driver of ``kernels`` for words that are sums of character n-grams (Bojanowski et al. 2017, equation 2).
+"""The driver of ``kernels`` for words made of character n-grams (Bojanowski et al. 2017, section 3.2).
 
-A word's vector is the mean of its own row and its n-grams' rows, as in fastText. Composing it for every pair, as
-fastText does, is most of the work; here each position of a sentence is composed once, when it enters the window, lives
-in a ring of rows that the window functions update, and gives its change back to its rows when it leaves. Each row takes
-the whole change, as in fastText (its gradient is not divided by the number of rows), so the mean changes by as much.
+A word's vector is the mean of its own row and its n-grams' rows, as in fastText (the paper: the sum). Composing it for
+every pair, as fastText does, is most of the work; here each position of a sentence is composed once, when it enters the
+window, lives in a ring of rows that the window functions update, and gives its change back to its rows when it leaves.
+Each row takes the whole change, as in fastText (its gradient is not divided by the number of rows), so the mean changes
+by as much. Words that share rows within 2 * window + 1 positions
+do not see each other's changes until they leave.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from wordloom.vectors.kernels import (
-    PIECE,
-    cbow_window,
-    draw_slots,
-    fetch_row,
-    next_bits,
-    scratch_sizes,
-    skipgram_window,
-    subsample,
-)
-from wordloom.vectors.plain_kernels import (
-    G,
-    compiled,
-    f32,
-    i64,
-    inlined,
-    plain_cbow_window,
-    plain_skipgram_window,
-    u32,
-    u64,
-)
+from wordloom.vectors.kernels import PIECE, draw_slots, fetch_row, rate_now, reach, scratch_sizes, subsample, update
+from wordloom.vectors.plain_kernels import G, compiled, f32, i64, inlined, u32
 from wordloom.vectors.simd import LANES, add, fma, load, splat, store
 
 
@@ -80,10 +63,7 @@ def train_subwords(
             at = starts[sentence + 1]
         while at < starts[sentence + 1]:
             end = min(at + PIECE, starts[sentence + 1])
-            done = i64(0)
-            for t in range(0, len(progress), 8):
-                done += progress[t]
-            rate = f32(max(low, lr * (1.0 - done / words)))
+            rate = rate_now(progress, lr, low, words)
             n = subsample(ids[at:end], keep, kept, state)
             if n > 1:
                 draw_slots(i64(kept[0]), negatives, alias, state, outputs, stride, outs, live)
@@ -109,26 +89,29 @@ def train_subwords(
                         compose(
                             inputs, grams[gram_starts[w] : gram_starts[w + 1]], stride, ring, origin, q % size * stride
                         )
-                    width = 1 + i64(((next_bits(state) >> u64(32)) * u64(window)) >> u64(32))
+                    width = reach(window, state)
                     count = 0
                     for q in range(max(0, p - width), min(n, p + width + 1)):
                         if q != p:
                             ins[count] = q % size * stride
                             weights[count] = f32(gram_starts[kept[q] + 1] - gram_starts[kept[q]])
                             count += 1
-                    if cbow:
-                        if plain:
-                            plain_cbow_window(
-                                ring, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch, power
-                            )
-                        else:
-                            cbow_window(ring, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch)
-                    elif plain:
-                        plain_skipgram_window(
-                            ring, outputs, ins, count, outs, live, stride, rate, gradient, scratch, power
-                        )
-                    else:
-                        skipgram_window(ring, outputs, ins, count, outs, live, stride, rate, gradient, scratch)
+                    update(
+                        ring,
+                        outputs,
+                        ins,
+                        weights,
+                        count,
+                        outs,
+                        live,
+                        stride,
+                        rate,
+                        gradient,
+                        scratch,
+                        power,
+                        cbow,
+                        plain,
+                    )
                     outs, ahead = ahead, outs
                     live, live_ahead = live_ahead, live
                 for q in range(max(0, n - window - 1), n):

@@ -40,7 +40,7 @@ def needs_plain_kernels() -> bool:
 
 
 class Trainer:
-    """Trains until ``done``; ``work(seconds)`` does a stretch of it and leaves the weights at rest between blocks.
+    """Trains until ``done``; ``work(until)`` does a stretch of it and leaves the weights at rest between blocks.
 
     ids (M,), starts (S + 1,), counts (V,): see ``encode.TokenIds``. grams: of a sub-word model. plain: the kernels
     without vector types.
@@ -122,11 +122,12 @@ class Trainer:
         finally:
             stop.set()
             interrupted = False
-            while any(thread.is_alive() for thread in crew):  # a second Ctrl-C must not leave a block half done
-                try:
-                    crew[-1].join(0.05) if crew[-1].is_alive() else time.sleep(0.01)
-                except KeyboardInterrupt:
-                    interrupted = True
+            for thread in crew:
+                while thread.is_alive():  # a second Ctrl-C must not leave a block half done
+                    try:
+                        thread.join()
+                    except KeyboardInterrupt:
+                        interrupted = True
             if interrupted:
                 raise KeyboardInterrupt
         if failures:

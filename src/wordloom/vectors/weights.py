@@ -86,9 +86,9 @@ class Grams:
     rows: NDArray[np.int32]
 
 
-def subword_rows(words: list[str], config: VectorsConfig) -> Grams:
-    offsets, buckets = ngram_table(words, config.min_n, config.max_n, config.buckets)
-    own = np.arange(len(words), dtype=np.int32)
+def gram_rows(words: list[str], config: VectorsConfig) -> Grams:
     if len(words) + config.buckets >= 2**31:
         raise ConfigError(f"{config.buckets:,} n-gram rows are too many", where="vectors.buckets", cure="lower it")
+    offsets, buckets = ngram_table(words, config.min_n, config.max_n, config.buckets)
+    own = np.arange(len(words), dtype=np.int32)
     return Grams(offsets + np.arange(len(offsets)), np.insert(buckets + np.int32(len(words)), offsets[:-1], own))

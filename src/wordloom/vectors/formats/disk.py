@@ -1,9 +1,8 @@
-"""Files that appear whole or not at all, and the sha256 of what was written."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -37,8 +36,3 @@ def replace_file(path: Path, fill: Callable[[IO[bytes]], None], overwrite: bool)
 
 def cannot_write(path: Path, error: OSError) -> BundleError:
     return BundleError(f"cannot be written: {error.strerror or error}", where=path, cure=cure_of(error))
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

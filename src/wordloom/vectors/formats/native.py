@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wordloom.data.sealed import file_hash
 from wordloom.errors import BundleError
 from wordloom.run import jsonable, rename, write
 from wordloom.vectors.embeddings import Subwords, Vectors
-from wordloom.vectors.formats.disk import cannot_write, sha256
+from wordloom.vectors.formats.disk import cannot_write
 
 FORMAT = 1
 KIND = "vectors"
@@ -86,7 +87,7 @@ def _fill(vectors: Vectors, folder: Path, extra: Mapping[str, Any]) -> None:
         "subwords": None if sub is None else {"min_n": sub.min_n, "max_n": sub.max_n, "buckets": len(sub.rows)},
         "notes": list(vectors.notes),
         "extra": jsonable(extra),
-        "hashes": {name: sha256(folder / name) for name in (_TENSORS, _VOCABULARY)},
+        "hashes": {name: file_hash(folder / name) for name in (_TENSORS, _VOCABULARY)},
     }
     write(folder / _FACTS, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
@@ -120,7 +121,7 @@ def read_vectors(folder: Path) -> Vectors:
     for name, expected in facts["hashes"].items():
         if not (folder / name).is_file():
             raise BundleError(f"{name} is missing", where=folder, cure=_AGAIN)
-        if sha256(folder / name) != expected:
+        if file_hash(folder / name) != expected:
             raise BundleError(f"{name} is damaged: it is not the file that was saved", where=folder, cure=_AGAIN)
     tensors = map_tensors(folder / _TENSORS)
     vocabulary = _json(folder / _VOCABULARY)
