@@ -30,8 +30,11 @@ def page() -> str:
         ("demo", demo),
         ("word2vec_speed", word2vec_speed),
         ("word2vec_total", word2vec_total),
-        ("word2vec_quality_baby10m", word2vec_quality),
-        ("word2vec_quality_imdb_unsup", word2vec_quality),
+        *(
+            (f"word2vec_quality_{corpus}_{objective}", word2vec_quality)
+            for corpus in ("baby10m", "imdb_unsup", "zh")
+            for objective in ("skip-gram", "cbow")
+        ),
         ("word2vec_scaling", word2vec_scaling),
     ):
         path = RESULTS / f"{name}.json"
@@ -174,10 +177,10 @@ def word2vec_total(r: dict[str, Any]) -> Iterator[str]:
 
 
 def word2vec_quality(r: dict[str, Any]) -> Iterator[str]:
-    yield f"## Word2Vec: quality at equal epochs, {r['corpus']}"
+    yield f"## Word2Vec: quality at equal epochs, {r['rows'][0]['objective']}, {r['corpus']}"
     yield f"{_cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds."
     for row in r["rows"]:
-        sides = list(row["scores"]["analogies"]["means"])
+        sides = list(next(iter(row["scores"].values()))["means"])
         body = []
         for metric, s in row["scores"].items():
             peers = [k for k in s if k.startswith("ours - ")]

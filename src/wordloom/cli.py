@@ -131,6 +131,7 @@ def vectors(
         bool | None, typer.Option("--subwords/--no-subwords", help="character n-grams, for words never seen")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="1 is bitwise repeatable, more are not")] = None,
+    device: Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, auto (cpu)")] = None,
     seed: Seed = None,
     recipe: RecipeFile = None,
     settings: Set = None,
@@ -142,7 +143,7 @@ def vectors(
 
     chosen = _settings(
         settings, objective=objective, dimension=dimension, window=window, epochs=epochs, words=words,
-        min_count=min_count, subwords=subwords, threads=threads, seed=seed,
+        min_count=min_count, subwords=subwords, threads=threads, device=device, seed=seed,
     )  # fmt: skip
     if not corpus and recipe is None and not resume:
         raise ConfigError("no corpus was given", cure="name files, folders or globs of raw text, or give --recipe")
@@ -207,7 +208,7 @@ def odd_one_out(
 @app.command()
 def export(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="file to write; must not exist yet")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="file to write")],
     to: Annotated[
         str,
         typer.Option(
@@ -217,11 +218,15 @@ def export(
         ),
     ] = "text",
     encoding: Encoding = "utf-8",
+    space: Annotated[
+        str | None, typer.Option(metavar="SIGN", help="text, glove, binary: instead of a space in a word, such as _")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is there")] = False,
 ) -> None:
     """Write vectors in another program's format."""
     from wordloom import api
 
-    api.export_vectors(_open_vectors(source, encoding), out, to)
+    api.export_vectors(_open_vectors(source, encoding), out, to, space=space, overwrite=overwrite)
     print(f"written: {out}")
 
 

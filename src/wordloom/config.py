@@ -126,9 +126,10 @@ class VectorsConfig(Strict):
     exponent: float = Field(0.75, ge=-1, le=2, description="of the counts, for the noise distribution")
     sample: float = Field(1e-3, ge=0, description="subsampling threshold of frequent words; 0: none")
     epochs: int = Field(5, gt=0)
-    lr: float | None = Field(None, gt=0, description="falls linearly to 1e-4 of it; absent: 0.025, CBOW 0.05")
+    lr: float | None = Field(None, gt=0, description="falls linearly to 1e-4 of it; absent: 0.025, CBOW 0.1")
     seed: int = 0
     threads: int | None = Field(None, gt=0, description="absent: all cores; 1 is bitwise repeatable, more are not")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the processor; cuda is not bitwise")
     words: Literal["split", "words", "jieba", "characters"] = Field(
         "words", description="split: at white space, nothing else; words: lower-cased runs of letters and digits"
     )
@@ -146,6 +147,8 @@ class VectorsConfig(Strict):
     def _lengths(self) -> Self:
         if self.min_n > self.max_n:
             raise ValueError(f"min_n {self.min_n} is more than max_n {self.max_n}")
+        if self.device == "cuda" and self.subwords:
+            raise ValueError("subwords are trained on the processor alone, and device is cuda")
         return self
 
 

@@ -67,6 +67,10 @@ def test_mean_spread_is_autograd(
     size = len(groups[0])  # all groups here are of one size
     np.testing.assert_allclose(whole.inputs, size * got.inputs, rtol=1e-12, atol=1e-14)
     np.testing.assert_array_equal(whole.outputs, got.outputs)
+    root = step(W, C, 3, context, WAYS[way], LR, rows, "root")
+    words = len(context) if step is ref.cbow else 1
+    np.testing.assert_allclose(root.inputs, whole.inputs / np.sqrt(words), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(root.outputs, got.outputs)
 
 
 def test_shared_negatives_by_hand() -> None:
@@ -163,7 +167,8 @@ def test_one_sentence_of_gensim(model: str, monkeypatch: pytest.MonkeyPatch) -> 
     for at, centre in enumerate(sentence):
         context = sentence[max(0, at - 2) : at] + sentence[at + 1 : at + 3]
         for part in [context] if model == "cbow" else [[w] for w in context]:
-            step = (ref.cbow if model == "cbow" else ref.skip_gram)(W, C, centre, part, WAYS["hierarchical"], 0.5)
+            way = ref.cbow if model == "cbow" else ref.skip_gram
+            step = way(W, C, centre, part, WAYS["hierarchical"], 0.5, spread="whole")
             W, C = W + step.inputs, C + step.outputs
     assert np.abs(W - old).max() > 0.5
     np.testing.assert_allclose(peer.wv.vectors, W, atol=1e-5)
@@ -186,7 +191,7 @@ def test_one_sentence_of_gensim_with_subwords(monkeypatch: pytest.MonkeyPatch) -
     peer.train([[f"w{i}" for i in sentence]], total_examples=1, epochs=1)
     for at, centre in enumerate(sentence):
         context = sentence[max(0, at - 2) : at] + sentence[at + 1 : at + 3]
-        step = ref.cbow(W, C, centre, context, WAYS["hierarchical"], 0.5, rows)
+        step = ref.cbow(W, C, centre, context, WAYS["hierarchical"], 0.5, rows, "whole")
         W, C = W + step.inputs, C + step.outputs
     np.testing.assert_allclose(np.vstack([peer.wv.vectors_vocab, peer.wv.vectors_ngrams]), W, atol=1e-5)
     np.testing.assert_allclose(peer.syn1, C, atol=1e-5)

@@ -1,7 +1,11 @@
 """Training as a whole: repeatable, resumable, finite, and learning what there is to learn."""
 
 import errno
+import importlib
 import json
+import os
+import signal
+import tracemalloc
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +16,14 @@ import pytest
 
 import wordloom
 import wordloom.api.word2vec as api_word2vec
+from cli_runs import command
 from wordloom import api, run
 from wordloom.config import VectorsConfig
 from wordloom.errors import ConfigError, DataError, RunError, TrainingError
 from wordloom.vectors import reference
 from wordloom.vectors.held_out import draw_sample, sample_loss
 from wordloom.vectors.training import BLOCK, Trainer, blocks_of
-from wordloom.vectors.weights import gram_rows, new_weights
+from wordloom.vectors.weights import Weights, gram_rows, new_weights
 
 V = 60
 
@@ -56,15 +61,20 @@ def test_one_thread_repeats_itself_to_the_bit_and_another_seed_does_not(way: dic
     assert (first.outputs != other.outputs).any()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_stopped_and_restored_is_undisturbed_to_the_bit(way: dict[str, str]) -> None:
-    data = corpus(40_000)
-    whole = finished(data, epochs=3, **way)
+SUBWORD_WAYS = [{**way, "subwords": True, "buckets": 300} for way in WAYS]
+
+
+@pytest.mark.parametrize("way", [*WAYS, *SUBWORD_WAYS])
+def test_stopped_and_restored_is_undisturbed_to_the_bit(way: dict[str, Any]) -> None:
+    data = corpus(40_000)  # twelve words of fifteen or fewer: a window holds one twice, and words share n-grams
+    config = VectorsConfig(**way)
+    grams = gram_rows([f"word{i}" for i in range(V)], config) if config.subwords else None
+    whole = finished(data, 1, grams, epochs=3, **way)
     assert whole.blocks >= 9
-    half = trainer(data, epochs=3, **way)
+    half = trainer(data, 1, grams, epochs=3, **way)
     while half.block < 5:
         half.work(until=lambda: True)  # a block at a time, or none
-    again = trainer(data, epochs=3, **way)
+    again = trainer(data, 1, grams, epochs=3, **way)
     again.weights.inputs[:], again.weights.outputs[:] = half.weights.inputs, half.weights.outputs
     again.restore(half.block)
     assert again.words_done == half.words_done
@@ -73,14 +83,12 @@ def test_stopped_and_restored_is_undisturbed_to_the_bit(way: dict[str, str]) -> 
     assert (again.weights.outputs == whole.weights.outputs).all()
 
 
-@pytest.mark.parametrize(
-    "way", [*WAYS, {"objective": "skip-gram", "subwords": True}, {"objective": "cbow", "subwords": True}]
-)
+@pytest.mark.parametrize("way", [*WAYS, *SUBWORD_WAYS])
 def test_words_of_a_group_come_together(way: dict[str, Any]) -> None:
     data = corpus(40_000)
-    config = VectorsConfig(buckets=500, **way)
+    config = VectorsConfig(**way)
     grams = gram_rows([f"{'abcd'[i // 15]}{i}" for i in range(V)], config) if config.subwords else None
-    done = {threads: finished(data, threads, grams, buckets=500, epochs=3, **way) for threads in (1, 2)}
+    done = {threads: finished(data, threads, grams, epochs=3, **way) for threads in (1, 2)}
     losses = {threads: t.loss() for threads, t in done.items()}
     assert losses[1] < 0.85 * 6 * np.log(2)
     assert losses[2] == pytest.approx(losses[1], rel=0.02)  # two threads write over each other, and learn as much
@@ -191,6 +199,67 @@ def test_an_interrupted_run_leaves_vectors_and_resumes_to_the_bit(
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
     if subwords:
         assert np.isfinite(second.vector("w99999")).all()
+
+
+def test_sigterm_is_a_ctrl_c(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As pretrain: exit code 130, the vectors so far, a line that says how to go on, and it goes on to the bit."""
+    values = [f"--{key}={value}" for key, value in SMALL.items() if key != "quiet"]
+    assert command(monkeypatch, capfd, "vectors", text, "-o", tmp_path / "whole", *values).code == 0
+    before, run_block, calls = signal.getsignal(signal.SIGTERM), Trainer._run, 0
+
+    def stopped(self: Trainer, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            os.kill(os.getpid(), signal.SIGTERM)  # from a training thread: the main one gets it
+        run_block(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_run", stopped)
+    said = command(monkeypatch, capfd, "vectors", text, "-o", tmp_path / "run", *values)
+    assert said.code == 130 and "Traceback" not in said.err, said.err
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "interrupted"
+    monkeypatch.setattr(Trainer, "_run", run_block)
+    whole, part = (wordloom.load_vectors(tmp_path / name) for name in ("whole", "run"))
+    assert part.words == whole.words and part.matrix.any() and (part.matrix != whole.matrix).any()
+    resume = next(line for line in said.out.splitlines() if "--resume" in line).partition("go on with: wordloom ")[2]
+    assert command(monkeypatch, capfd, *resume.split()).code == 0
+    assert (wordloom.load_vectors(tmp_path / "run").matrix == whole.matrix).all()
+
+
+MEMORY = 40 << 20  # bytes beside matrices and words: vocabulary, noise table, batches of the loss, rows being written
+
+
+def test_memory_stays_within_two_matrices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peak of everything that Python and NumPy allocate, from text to saved vectors, loss and checkpoints included."""
+    rng, size, dimension = np.random.default_rng(0), 40_000, 496
+    words = np.concatenate([rng.permutation(size) for _ in range(3)])
+    lines = (" ".join(f"w{i}" for i in part) for part in words.reshape(-1, 20))
+    (tmp_path / "corpus.txt").write_text("\n".join(lines))
+    monkeypatch.setattr(api_word2vec, "SAVE_EVERY", 0.0)
+    matrices = 2 * size * dimension * 4
+    (tmp_path / "small.txt").write_text(" ".join("abcdefgh" * 50 + "x" * 40) + "\n")
+    api.vectors(tmp_path / "small.txt", tmp_path / "small", epochs=1, min_count=1, threads=1, quiet=True)
+    importlib.import_module("sklearn.manifold")  # of the report's map: neither code nor compiling is measured
+
+    def made(*arguments: Any) -> Weights:
+        weights = new_weights(*arguments)
+        tracemalloc.reset_peak()  # before, ``outputs`` counts here, but has no memory: it is zeros not yet touched
+        return weights
+
+    monkeypatch.setattr(api_word2vec, "new_weights", made)
+    tracemalloc.start()
+    try:
+        api.vectors(
+            tmp_path / "corpus.txt", tmp_path / "run", dimension=dimension, epochs=1, min_count=1, threads=1, quiet=True
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert matrices <= peak <= 1.15 * (matrices + 4 * len(words)) + MEMORY
+    assert 1.5 * matrices > 1.15 * (matrices + 4 * len(words)) + MEMORY  # a copy of one matrix would be seen
 
 
 def test_a_recipe_with_vectors(text: Path, tmp_path: Path) -> None:

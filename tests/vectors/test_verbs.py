@@ -11,7 +11,7 @@ import pytest
 import tiny
 from cli_runs import Said, command
 from wordloom.vectors.embeddings import Vectors
-from wordloom.vectors.formats import open_vectors, save_text
+from wordloom.vectors.formats import open_vectors, save_text, save_vectors
 
 WORDS = ["king", "queen", "man", "woman", "apple"]
 ROWS = [[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.1, 1.0, 0.0], [0.1, -1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -63,12 +63,46 @@ def test_export_and_open_again(run: Run, vectors: Path, tmp_path: Path) -> None:
         assert again.words == WORDS and (again.matrix == np.array(ROWS, np.float32)).all()
 
 
+def test_an_export_replaces_a_file_only_when_asked(run: Run, vectors: Path, tmp_path: Path) -> None:
+    for form in ("text", "glove", "binary", "fasttext", "gensim", "folder"):
+        target = tmp_path / f"out.{form}"
+        assert run("export", vectors, "--to", form, "-o", target).code == 0
+        save_text(Vectors(WORDS[:3], np.array(ROWS[:3], np.float32)), tmp_path / "other.txt", overwrite=True)
+        before = tiny.fingerprint(tmp_path)
+        said = run("export", tmp_path / "other.txt", "--to", form, "-o", target)
+        assert said.code == 2 and str(target) in said.err and "overwrite" in said.err, said.err
+        assert tiny.fingerprint(tmp_path) == before
+        assert run("export", tmp_path / "other.txt", "--to", form, "-o", target, "--overwrite").code == 0
+        assert open_vectors(target).words == WORDS[:3]
+
+
+def test_words_with_spaces_are_exported_as_each_format_can(run: Run, tmp_path: Path) -> None:
+    spaced = Vectors(["new york", "a"], np.eye(2, dtype=np.float32))
+    save_vectors(spaced, tmp_path / "spaced")
+    for form in ("fasttext", "gensim", "folder"):
+        assert run("export", tmp_path / "spaced", "--to", form, "-o", tmp_path / form).code == 0
+        assert open_vectors(tmp_path / form).words == spaced.words
+        said = run("export", tmp_path / "spaced", "--to", form, "-o", tmp_path / "x", "--space", "_")
+        assert said.code == 2 and "keeps spaces" in said.err
+    for form in ("text", "glove", "binary"):
+        said = run("export", tmp_path / "spaced", "--to", form, "-o", tmp_path / form)
+        assert said.code == 2 and "'new york'" in said.err and "--space _" in said.err
+        assert not (tmp_path / form).exists()
+        assert run("export", tmp_path / "spaced", "--to", form, "-o", tmp_path / form, "--space", "_").code == 0
+        assert open_vectors(tmp_path / form).words == ["new_york", "a"]
+
+
 BAD: dict[str, tuple[list[Any], str]] = {
     "no corpus": (["vectors", "-o", "OUT"], "no corpus was given"),
     "a corpus that is gone": (["vectors", "gone.txt", "-o", "OUT"], "gone.txt"),
     "no word often enough": (["vectors", "CORPUS", "-o", "OUT", "--min-count", "100000"], "min_count"),
     "an unknown objective": (["vectors", "CORPUS", "-o", "OUT", "--objective", "glove"], "vectors.objective"),
     "no dimension": (["vectors", "CORPUS", "-o", "OUT", "--dimension", "0"], "vectors.dimension|greater than 0"),
+    "n-grams on a GPU": (
+        ["vectors", "CORPUS", "-o", "OUT", "--device", "cuda", "--subwords"],
+        "subwords are trained on the processor alone",
+    ),
+    "an unknown device": (["vectors", "CORPUS", "-o", "OUT", "--device", "tpu"], "vectors.device"),
     "n-grams upside down": (["vectors", "CORPUS", "-o", "OUT", "--set", "vectors.min_n=9"], "min_n 9 is more than"),
     "an unknown key": (["vectors", "CORPUS", "-o", "OUT", "--set", "vectors.windw=3"], "did you mean 'window'"),
     "a folder that is taken": (["vectors", "CORPUS", "-o", "TAKEN"], "never overwritten"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,16 @@ import pytest
 from numba import njit
 from scipy.stats import chisquare
 
-from wordloom.vectors import kernels, plain_kernels, reference, subword_kernels
+from wordloom.config import VectorsConfig
+from wordloom.vectors import (
+    kernels,
+    plain_kernels,
+    reference,
+    subword_kernels,
+    training,  # noqa: F401  (its import keeps compiled kernels apart from those of other sources)
+)
 from wordloom.vectors.simd import LANES
-from wordloom.vectors.weights import alias_table, aligned, keep_thresholds
+from wordloom.vectors.weights import alias_table, aligned, gram_rows, keep_thresholds
 
 V = 12
 ALL = 2**32 - 1  # a keep threshold of one
@@ -188,9 +196,56 @@ SENTENCES = [[0, 1, 2, 3, 4, 5, 6, 7], [], [3], [8, 9], [0, 0, 1, 0, 2], [11, 10
 COUNTS = np.array([40, 30, 22, 17, 12, 9, 7, 5, 4, 3, 2, 2], np.int64)
 
 
+def simulate_late(
+    sentences: list[list[int]], inputs: np.ndarray, outputs: np.ndarray, cbow: bool, window: int, negatives: int,
+    alias: Any, state: Any, lr: float, low: float, words: int, rows: Any = None,
+) -> None:  # fmt: skip
+    """``simulate`` as the sub-word driver documents it: a position is composed once, ``window`` steps before its own,
+    is updated as a row, and gives its change back to its rows ``window`` steps after its own, in the order left to
+    right; until then no other position sees it."""
+    done = 0
+    for sentence in sentences:
+        rate = max(low, lr * (1 - done / words))
+        n = len(sentence)
+        done += n
+        if n < 2:
+            continue
+        composed: dict[int, np.ndarray] = {}
+        now: dict[int, np.ndarray] = {}
+
+        def enter(q: int, sentence: Any = sentence, composed: Any = composed, now: Any = now) -> None:
+            composed[q] = inputs[rows[sentence[q]]].mean(0)
+            now[q] = composed[q].copy()
+
+        def leave(q: int, sentence: Any = sentence, composed: Any = composed, now: Any = now) -> None:
+            np.add.at(inputs, rows[sentence[q]], now[q] - composed[q])
+
+        for q in range(min(window, n)):
+            enter(q)
+        coming = [int(k) for k in draws(alias, state, negatives)]
+        for p in range(n):
+            noise, coming = coming, [int(k) for k in draws(alias, state, negatives)] if p + 1 < n else []
+            if p - window - 1 >= 0:
+                leave(p - window - 1)
+            if p + window < n:
+                enter(p + window)
+            width = 1 + ((int(bits(state)) >> 32) * window >> 32)
+            context = [q for q in range(max(0, p - width), min(n, p + width + 1)) if q != p]
+            hidden = np.stack([now[q] for q in context])
+            if cbow:
+                hidden = np.average(hidden, 0, [len(rows[sentence[q]]) for q in context])[None]
+            _, change, d_outputs = reference.negative_sampling(hidden, outputs, sentence[p], negatives=noise)
+            outputs -= rate * d_outputs
+            for i, q in enumerate(context):
+                now[q] -= rate * (change[0] / np.sqrt(len(context)) if cbow else change[i])
+        for q in range(max(0, n - window - 1), n):
+            leave(q)
+
+
 def driven(
-    sentences: list[list[int]], cbow: bool, plain: bool, dimension: int, grams: Any = None, rows: int = V
-) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    sentences: list[list[int]], cbow: bool, plain: bool, dimension: int, grams: Any = None, rows: int = V,
+    oracle: Any = simulate,
+) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # fmt: skip
     """Weights after the compiled driver, and after the simulation."""
     window, negatives, lr, low, words = 3, 5, 0.1, 0.06, 60
     inputs, outputs, stride = matrices(dimension, rows)
@@ -207,7 +262,7 @@ def driven(
     else:
         starts_of = np.cumsum([0, *(len(g) for g in grams)])
         subword_kernels.train_subwords(*common, starts_of, np.array([r for g in grams for r in g], np.int32))
-    simulate(sentences, *simulated, cbow, window, negatives, alias, np.array([9], np.uint64), lr, low, words, grams)
+    oracle(sentences, *simulated, cbow, window, negatives, alias, np.array([9], np.uint64), lr, low, words, grams)
     return inputs.reshape(-1, stride), outputs.reshape(-1, stride), *simulated
 
 
@@ -232,6 +287,28 @@ def test_the_subword_driver_makes_the_references_steps(cbow: bool, plain: bool) 
     plainly = driven(sentences, cbow, plain, 20, [[w] for w in range(V)])
     words = driven(sentences, cbow, plain, 20)
     np.testing.assert_allclose(plainly[0], words[0], rtol=0, atol=1e-6)
+
+
+RELATED = ["banana", "bananas", "band", "bandanas", "anna", "nana", "hand", "hands", "a", "ban", "sand", "sandban"]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("cbow", [False, True])
+def test_words_that_share_ngrams_and_stand_twice_in_a_window(cbow: bool, plain: bool) -> None:
+    """Every change of a shared row is kept, a row that a word has twice gets it twice, and a word that stands at two
+    places of a window is two positions."""
+    found = gram_rows(RELATED, VectorsConfig(subwords=True, buckets=40))
+    grams = [found.rows[a:b].tolist() for a, b in pairwise(found.starts)]
+    assert (
+        any(len(g) > len(set(g)) for g in grams) and len({r for g in grams for r in g[1:]}) < sum(map(len, grams)) / 2
+    )
+    sentences = [*SENTENCES, [0, 0, 0, 0], [1, 0, 1, 0, 3, 1, 0, 3, 1, 1, 0, 5, 4, 0], [11, 10, 11], [6, 7] * 6]
+    inputs, outputs, expected_inputs, expected_outputs = driven(
+        sentences, cbow, plain, 20, grams, rows=V + 40, oracle=simulate_late
+    )
+    np.testing.assert_allclose(inputs, expected_inputs, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(outputs, expected_outputs, rtol=0, atol=2e-5)
+    assert np.abs(inputs - matrices(20, V + 40)[0].reshape(-1, 32)).max() > 0.05  # far more than the tolerance
 
 
 def test_held_out_sentences_are_not_trained_on() -> None:

@@ -25,7 +25,7 @@ def load_vectors(path: str | Path, *, encoding: str = "utf-8") -> Vectors:
     return open_vectors(path, encoding=encoding)
 
 
-SAVERS: dict[str, Callable[[Vectors, Path], None]] = {
+SAVERS: dict[str, Callable[..., None]] = {
     "text": formats.save_text,
     "glove": partial(formats.save_text, header=False),
     "binary": formats.save_binary,
@@ -33,13 +33,22 @@ SAVERS: dict[str, Callable[[Vectors, Path], None]] = {
     "gensim": formats.save_gensim,
     "folder": formats.save_vectors,
 }
+SPACED = ("text", "glove", "binary")  # a space ends the word
 
 
-def export_vectors(found: Vectors, target: str | Path, form: str) -> None:
-    """Write in a form of ``SAVERS``; gensim's is a pickle, and only written when asked for by this name."""
+def export_vectors(
+    found: Vectors, target: str | Path, form: str, *, space: str | None = None, overwrite: bool = False
+) -> None:
+    """Write in a form of ``SAVERS``; gensim's is a pickle, and only written when asked for by this name.
+
+    space: what stands for a space in a word, for the forms ``SPACED``; None refuses such words.
+    Raises BundleError where the target exists (unless ``overwrite``), DataError for words that the form cannot hold.
+    """
     if form not in SAVERS:
         raise ConfigError(f"unknown format {form!r}", cure=f"use one of {', '.join(SAVERS)}")
-    SAVERS[form](found, Path(target))
+    if space is not None and form not in SPACED:
+        raise ConfigError(f"{form} keeps spaces in words as they are", cure="leave --space out")
+    SAVERS[form](found, Path(target), overwrite=overwrite, **({} if space is None else {"space": space}))
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------

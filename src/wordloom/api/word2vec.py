@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
@@ -28,6 +31,9 @@ from wordloom.vectors.map import word_map
 from wordloom.vectors.training import Trainer, needs_plain_kernels
 from wordloom.vectors.vocabulary import Vocabulary
 from wordloom.vectors.weights import gram_rows, new_weights
+
+if TYPE_CHECKING:
+    import torch
 
 TABLES: dict[str, type[Strict]] = {"vectors": VectorsConfig, "corpus": CorpusConfig}
 FIRST_LINE, LINE_EVERY = 1.0, 10.0  # seconds between lines of progress: they double until they are ten apart
@@ -56,14 +62,16 @@ def vectors(
     chosen = recipe_from(settings, TABLES, base=recipe)
     config = chosen.vectors or VectorsConfig()
     required(chosen.corpus, "corpus", "vectors")
+    device = _device(config)
     with _open(out, chosen, resume, overwrite) as run:
         if run.manifest["status"] == "finished":
             scores = json.loads((run.path / "scores.json").read_text(encoding="utf-8"))
             return Result(run.path, "vectors", scores, ["finished before; nothing was left to do"], render(run.path))
         vocabulary, ids = _encoded(run, chosen, config, quiet)
-        trainer = _trainer(run, vocabulary, ids, config)
+        trainer = _trainer(run, vocabulary, ids, config, device)
         again = f"wordloom vectors --out {shlex.quote(str(out))} --resume"
-        _train(run, trainer, vocabulary, quiet, again)
+        with _sigterm_as_ctrl_c():
+            _train(run, trainer, vocabulary, quiet, again)
         return _finish(run, trainer, vocabulary)
 
 
@@ -77,6 +85,15 @@ def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run
         run.close()
         raise RunError(f"a run of kind {run.manifest['kind']!r}, not of vectors", where=out, cure="name another folder")
     return run
+
+
+def _device(config: VectorsConfig) -> torch.device | None:
+    """None: the processor's kernels. ConfigError where there is no GPU."""
+    if config.device != "cuda":
+        return None
+    from wordloom.vectors.gpu import cuda  # here, since torch takes seconds to load
+
+    return cuda()
 
 
 def _frozen(run: Run, config: VectorsConfig) -> dict[str, Any]:
@@ -117,22 +134,27 @@ def _encoded(run: Run, recipe: Recipe, config: VectorsConfig, quiet: bool) -> tu
     return vocabulary, ids
 
 
-def _trainer(run: Run, vocabulary: Vocabulary, ids: TokenIds, config: VectorsConfig) -> Trainer:
+def _trainer(
+    run: Run, vocabulary: Vocabulary, ids: TokenIds, config: VectorsConfig, device: torch.device | None = None
+) -> Trainer:
     grams = gram_rows(vocabulary.words, config) if config.subwords else None
     rows = len(vocabulary) + (config.buckets if config.subwords else 0)
     weights = new_weights(rows, len(vocabulary), config)
     frozen = run.manifest["frozen"]
-    trainer = Trainer(
-        ids.ids, ids.starts, vocabulary.counts, weights, config,
-        grams=grams, threads=frozen["threads"], plain=frozen["plain_kernels"],
-    )  # fmt: skip
+    data = (ids.ids, ids.starts, vocabulary.counts, weights, config)
+    if device is None:
+        trainer = Trainer(*data, grams=grams, threads=frozen["threads"], plain=frozen["plain_kernels"])
+    else:
+        from wordloom.vectors.gpu import GpuTrainer
+
+        trainer = GpuTrainer(*data, device=device)
     trainer.restore(state.restore(run, weights))
     run.cut_log(lambda row: row.get("words", 0) <= trainer.words_done)
     return trainer
 
 
 def _train(run: Run, trainer: Trainer, vocabulary: Vocabulary, quiet: bool, again: str) -> None:
-    """Train to the end and keep a checkpoint of it. Ctrl-C keeps a checkpoint and usable vectors."""
+    """Train to the end and keep a checkpoint of it. Ctrl-C and SIGTERM keep one and usable vectors."""
     compiling = trainer.compile()
     if compiling > 1:
         say(f"kernels compiled in {compiling:.1f} s (once; kept on disk)", quiet)
@@ -151,8 +173,21 @@ def _train(run: Run, trainer: Trainer, vocabulary: Vocabulary, quiet: bool, agai
         share = f"{trainer.words_done / trainer.words:.0%}"
         note = f"of a run stopped at {share} of its training"
         save_vectors(trained_vectors(trainer, vocabulary, (note,)), run.bundle, overwrite=True)
-        say(f"\nstopped at {share}; the vectors so far are in {run.bundle}", quiet)
+        say(f"\nstopped at {share}; the vectors so far are in {run.bundle}; go on with: {again}", quiet)
         raise KeyboardInterrupt(f"resume with: {again}") from None
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """A batch system's request to stop is the user's: KeyboardInterrupt in the main thread."""
+    if threading.current_thread() is not threading.main_thread():  # where a handler cannot be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _log(run: Run, trainer: Trainer, speed: float, quiet: bool) -> None:

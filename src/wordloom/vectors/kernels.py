@@ -189,7 +189,7 @@ def skipgram_window(inputs, outputs, ins, n, outs, live, stride, lr, gradient, d
 def cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, lr, gradient, hidden):
     """One update from the mean of N context rows. weights (N,): what a row counts in that mean (1 without sub-words).
 
-    Each context row takes the whole gradient of the mean, as in the C program and gensim, not its share 1/N.
+    Each context row takes 1 / sqrt(N) of the gradient of the mean: see ``reference.cbow``.
     """
     size = f32(0)
     for i in range(n):
@@ -208,9 +208,10 @@ def cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, lr, gradie
         _pull_hidden(hidden, outputs, outs, at, stride, gradient, at * 2)
     for at in range(0, len(outs), G):
         _push_hidden(hidden, outputs, outs, at, stride, gradient, at * 2)
+    back = splat(f32(1) / np.sqrt(f32(n)))
     for i in range(n):
         for b in range(0, stride, LANES):
-            store(inputs, ins[i] + b, add(load(inputs, ins[i] + b), load(hidden, stride + b)))
+            store(inputs, ins[i] + b, fma(back, load(hidden, stride + b), load(inputs, ins[i] + b)))
 
 
 @inlined

@@ -125,7 +125,8 @@ def plain_cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, lr, 
             g, o = gradient[at * 2 + k], outputs[outs[at + k] : outs[at + k] + stride]
             for d in range(stride):
                 o[d] += g * h[d]
+    back = f32(1) / np.sqrt(f32(n))
     for i in range(n):
         x = inputs[ins[i] : ins[i] + stride]
         for d in range(stride):
-            x[d] += e[d]
+            x[d] += back * e[d]

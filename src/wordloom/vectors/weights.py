@@ -45,8 +45,8 @@ def new_weights(rows: int, vocabulary: int, config: VectorsConfig) -> Weights:
     stride = -(-config.dimension // LANES) * LANES
     weights = Weights(aligned(rows * stride), aligned(vocabulary * stride), stride, config.dimension)
     rng, table = np.random.default_rng(config.seed), weights.inputs.reshape(rows, stride)
-    for at in range(0, rows, 1 << 16):
-        part = table[at : at + (1 << 16), : config.dimension]
+    for at in range(0, rows, 1 << 12):
+        part = table[at : at + (1 << 12), : config.dimension]
         part[:] = (rng.random(part.shape, np.float32) - np.float32(0.5)) / np.float32(config.dimension)
     return weights
 

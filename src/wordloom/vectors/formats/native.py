@@ -24,7 +24,7 @@ FORMAT = 1
 KIND = "vectors"
 _TENSORS, _VOCABULARY, _FACTS = "vectors.safetensors", "vocabulary.json", "wordloom.json"
 _AGAIN = "copy the folder again"
-_BLOCK = 1 << 16  # rows
+_BLOCK = 1 << 22  # numbers copied at a time
 
 
 def save_vectors(
@@ -148,8 +148,9 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> Non
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
-            for start in range(0, len(tensor), _BLOCK):
-                file.write(np.ascontiguousarray(tensor[start : start + _BLOCK], "<f4").tobytes())
+            step = max(1, _BLOCK // max(1, tensor.shape[1]))
+            for start in range(0, len(tensor), step):
+                file.write(np.ascontiguousarray(tensor[start : start + step], "<f4").tobytes())
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[np.float32]]:

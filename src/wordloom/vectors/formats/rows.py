@@ -125,7 +125,11 @@ def encode_words(words: Sequence[str], path: Path, barred: str) -> list[bytes]:
     for character in barred:
         for word in words:
             if character in word:
-                cure = "give space='_'" if character == " " else "save it as Wordloom's own folder"
+                cure = (
+                    "give a sign for the space (space='_', --space _)"
+                    if character == " "
+                    else "save it as Wordloom's own folder"
+                )
                 raise DataError(f"the format has no way to write the word {word!r}", where=path, cure=cure)
     if "" in words:
         raise DataError("the format has no way to write the empty word", where=path, cure="leave it out")
