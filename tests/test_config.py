@@ -50,7 +50,7 @@ def test_a_recipe_is_frozen_and_strict() -> None:
         ({"corpus": {"path": ["a"]}}, "corpus.path"),
         ({"tokenizer": {"kind": "word-piece"}}, "tokenizer.kind"),
         ({"finetune": {"learning_rate": 1}}, "unknown key 'finetune.learning_rate'"),
-        ({"zzz": {}}, "unknown key 'zzz'; known keys: compare, corpus, data"),
+        ({"zzz": {}}, "unknown key 'zzz'; known keys: choose, compare, corpus, data"),
     ],
 )
 def test_what_is_refused_names_the_key(values: dict[str, Any], message: str) -> None:

@@ -17,9 +17,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vectors": {"text", "data", "run"},
     "model": set(),
     "objectives": {"data.batch", "train.job", "model"},
-    "tasks": {"text", "data", "model", "objectives", "train.job"},
+    "tasks": {"text", "data", "model", "objectives", "train.job", "vectors"},
     "train": {"data.batch", "run"},
     "infer": {"model", "text", "data"},
+    "choice": {"tasks", "train", "infer", "data"},
     "report": set(),
     "integrations": {"api"},
 }

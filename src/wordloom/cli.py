@@ -300,7 +300,12 @@ def pretrain(
 @app.command()
 def finetune(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="a run, a Hugging Face BERT folder, or a preset (random weights)")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="a run, a Hugging Face BERT folder, or a preset (random weights); word vectors (a run or file), "
+            "word2vec (trained on the texts) or tf-idf for a linear classifier on these",
+        ),
     ],
     data: Annotated[str, typer.Argument(metavar="FILE", help="labelled training file")],
     out: Out = Path("run"),
@@ -386,6 +391,49 @@ def predict(
         print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
     for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json):
         print(line)
+
+
+@app.command()
+def choose(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="vectors")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="labelled training file; or give --recipe, or --resume")
+    ] = None,
+    out: Out = Path("choice"),
+    test: Annotated[
+        str | None, typer.Option(metavar="FILE", help="what all are judged on; else the validation")
+    ] = None,
+    valid: Annotated[str | None, typer.Option(metavar="FILE", help="validation file; split off when absent")] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="raw text to pre-train on, repeatable; the training texts when absent"),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="of pre-training, for each candidate (5)")] = None,
+    vectors: Annotated[str | None, typer.Option(metavar="FILE", help="vectors to judge too: a file or a run")] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="RUN", help="a BERT run, in place of one pre-trained here")
+    ] = None,
+    labels: Annotated[int | None, typer.Option(help="use this many labelled examples only")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    kind: Kind = None,
+    seed: Seed = None,
+    recipe: RecipeFile = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Which representation is enough for your texts? TF-IDF, word vectors, BERT: same text, same time, one test."""
+    from wordloom import api
+
+    chosen = _settings(
+        settings, test=test, valid=valid, minutes=minutes, labels=labels, kind=kind, seed=seed,
+        **{"choose.vectors": vectors, "model.start": start, "corpus.paths": corpus or None,
+           "data.text": text, "data.label": label, "data.pair": pair},
+    )  # fmt: skip
+    result = api.choose(what, data, out, recipe=recipe, resume=resume, overwrite=overwrite, **chosen)
+    print(result.summary())
 
 
 @app.command()

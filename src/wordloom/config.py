@@ -186,6 +186,16 @@ class CompareConfig(Strict):
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
+class ChooseConfig(Strict):
+    """[choose]: which vectors are enough? [train] is of the pre-training, [finetune] of the fine-tuning."""
+
+    minutes: float = Field(5.0, gt=0, description="of pre-training, for each candidate")
+    vectors: str | None = Field(None, description="a file or run of vectors to judge too")
+    candidates: tuple[
+        Literal["tf-idf", "skip-gram", "cbow", "subwords", "imported", "frozen", "finetuned"], ...
+    ] = ("tf-idf", "skip-gram", "cbow", "subwords", "imported", "frozen", "finetuned")  # fmt: skip
+
+
 class Recipe(Strict):
     """What a TOML recipe may hold; ``run`` performs the parts that are there, in this order."""
 
@@ -199,6 +209,7 @@ class Recipe(Strict):
     vectors: VectorsConfig | None = None
     finetune: TrainConfig | None = Field(None, description="[train] of the second stage when both stages run")
     compare: CompareConfig | None = None
+    choose: ChooseConfig | None = None
 
 
 def read_recipe(path: str | Path, overlay: dict[str, Any] | None = None) -> Recipe:

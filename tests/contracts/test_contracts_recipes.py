@@ -41,6 +41,9 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
             values["data.labels"] = 12
     if recipe.corpus is not None and recipe.data is not None:
         values |= {f"finetune.{k.partition('.')[2]}": v for k, v in tiny.TRAIN.items()}
+    if recipe.choose is not None:  # tests/test_choosing.py runs all candidates; here the recipe's own keys are tried
+        values = {k: v for k, v in values.items() if not k.startswith("train.")}
+        values |= {"choose.candidates": ["tf-idf", "skip-gram"], "vectors.epochs": 3, "vectors.min_count": 1}
     if recipe.compare is not None:
         values |= {"compare.labels": [12], "compare.seeds": [0]}
     if recipe.corpus is None and recipe.model.start is not None:
@@ -57,6 +60,9 @@ def test_recipe_runs_three_steps(tmp_path: Path, path: Path) -> None:
     recipe = read_recipe(path)
     result = api.run_recipe(path, tmp_path / "out", quiet=True, **small(recipe, tmp_path))
     logs = list((tmp_path / "out").rglob("metrics.jsonl"))
+    if recipe.choose is not None:
+        assert {row["name"] for row in result.scores["choose"]["rows"]} == {"tf-idf", "skip-gram"}
+        return
     assert result.scores and logs and (tmp_path / "out" / "bundle" / "wordloom.json").exists()
     for log in logs:
         assert '"step": 3' in log.read_text(), log

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wordloom.api.checking import check, train_tokenizer
+    from wordloom.api.choosing import choose
     from wordloom.api.embeddings import are_vectors, evaluate_vectors, export_vectors, load_vectors
     from wordloom.api.finetuning import finetune
     from wordloom.api.loading import evaluate, load, predict_lines
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "are_vectors",
     "check",
+    "choose",
     "demo",
     "evaluate",
     "evaluate_vectors",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "check": "checking",
     "train_tokenizer": "checking",
+    "choose": "choosing",
     "finetune": "finetuning",
     "evaluate": "loading",
     "load": "loading",

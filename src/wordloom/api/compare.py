@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordloom.api.finetuning import BASELINE, TABLES, finetune_parts
+from wordloom.api.finetuning import TABLES, finetune_parts
 from wordloom.api.labelled import Parts, descriptions, divide, read
+from wordloom.api.measuring import BASELINE
 from wordloom.api.results import Result, say, table
 from wordloom.api.settings import refuse_changes, required
 from wordloom.api.start import Start

@@ -14,7 +14,7 @@ from wordloom.train.loop import Outcome
 
 def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
     """Seconds asked and taken (--minutes), median speed of the log's lines, and the bundle's files with hashes."""
-    facts: dict[str, Any] = {"files": [_file(p, run.path) for p in sorted(run.bundle.iterdir()) if p.is_file()]}
+    facts: dict[str, Any] = {"files": file_facts(run)}
     facts["seconds"] = round(outcome.seconds, 1)
     if outcome.forecast is not None:
         facts["forecast"] = {"forecast": {"seconds": outcome.forecast}, "actual": {"seconds": outcome.seconds}}
@@ -25,6 +25,11 @@ def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
         if shares:
             facts["throughput"]["peak_share"] = statistics.median(shares)
     return facts
+
+
+def file_facts(run: Run) -> list[dict[str, Any]]:
+    """Path, size and hash of every file of the bundle."""
+    return [_file(path, run.path) for path in sorted(run.bundle.rglob("*")) if path.is_file()]
 
 
 def _file(path: Path, root: Path) -> dict[str, Any]:

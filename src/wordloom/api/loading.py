@@ -16,14 +16,19 @@ from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
 from wordloom.data.examples import read_examples
 from wordloom.errors import ConfigError, DataError
+from wordloom.infer.linear import LinearPredictor, is_linear
 from wordloom.infer.predictor import Prediction, Predictor
 from wordloom.metrics import Paired, Score, paired
 from wordloom.tasks.classify import Classify
+from wordloom.tasks.linear import LinearClassifier
 
 
 def load(path: str | Path) -> Predictor:
     """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_proba, evaluate, save."""
-    return Predictor.load(bundle_folder(path), Classify.restore)
+    folder = bundle_folder(path)
+    if is_linear(folder):
+        return LinearPredictor.load(folder, LinearClassifier.restore)
+    return Predictor.load(folder, Classify.restore)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def evaluate(
     scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
     test = None
     if len(predictors) == 2:
-        assert isinstance(first.task, Classify)  # the only task there is
+        assert isinstance(first.task, (Classify, LinearClassifier))  # the only tasks there are
         gold = first.task.space.targets(examples.labels, examples.places)
         test = paired(gold, probabilities[0], probabilities[1], first.task.kind, names=(names[0], names[1]))
     return Evaluation(scores, len(examples), examples.columns, test)

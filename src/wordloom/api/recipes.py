@@ -10,9 +10,11 @@ import torch
 
 from wordloom import demo as corpus_demo
 from wordloom.api.checking import check
+from wordloom.api.choosing import choose
 from wordloom.api.compare import compare, finished, keep_bundle, read_all
 from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
 from wordloom.api.labelled import divide
+from wordloom.api.linear import is_linear_start
 from wordloom.api.loading import load
 from wordloom.api.pretraining import pretrain, refuse_impossible
 from wordloom.api.results import Result, say
@@ -20,6 +22,7 @@ from wordloom.api.settings import recipe_from, refuse_changes, required
 from wordloom.api.start import open_start
 from wordloom.api.word2vec import vectors
 from wordloom.config import (
+    ChooseConfig,
     ClassifyConfig,
     CompareConfig,
     CorpusConfig,
@@ -49,6 +52,7 @@ TABLES: dict[str, type[Strict]] = {
     "finetune": TrainConfig,
     "compare": CompareConfig,
     "vectors": VectorsConfig,
+    "choose": ChooseConfig,
 }
 
 
@@ -65,9 +69,15 @@ def run_recipe(
 
     [corpus] alone pre-trains; [data] alone fine-tunes; both pre-train into OUT/pretrained and fine-tune from it;
     [compare] fine-tunes from random weights too, at every label count and seed it names. [vectors], with [corpus],
-    trains word vectors.
+    trains word vectors; with [data] and model.start = "word2vec" a classifier on them. [choose] compares kinds of
+    vectors on [data].
     """
     chosen = recipe_from(settings, TABLES, base=recipe)
+    if chosen.choose is not None:
+        return choose("vectors", None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
+    if chosen.data is not None and chosen.model.start is not None and is_linear_start(chosen.model.start):
+        how: dict[str, Any] = {"recipe": chosen, "resume": resume, "overwrite": overwrite, "quiet": quiet}
+        return finetune(chosen.model.start, required(chosen.data.train, "data", "run"), out, **how)
     if chosen.vectors is not None:
         if chosen.data is not None:
             raise ConfigError("[vectors] and [data] are two recipes", cure="write one for each")

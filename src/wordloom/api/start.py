@@ -13,6 +13,7 @@ from wordloom import presets
 from wordloom.api.pretraining import architecture_of, open_tokenizer
 from wordloom.config import Recipe, TokenizerConfig
 from wordloom.errors import BundleError, ConfigError
+from wordloom.infer.linear import is_linear
 from wordloom.model.architecture import Architecture
 from wordloom.model.interop import apply_states, load_hf
 from wordloom.model.model import Model
@@ -63,11 +64,15 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
     if not Path(name).exists():
         if name in presets.PRESETS:
             return _from_preset(name, recipe, texts)
-        known = ", ".join(sorted(presets.PRESETS))
+        known = ", ".join([*sorted(presets.PRESETS), "word2vec", "tf-idf"])
         raise ConfigError(
             "no such folder and no such preset", where=name, cure=f"give a run, a BERT folder, or one of {known}"
         )
     folder = bundle_folder(name)
+    if is_linear(folder):
+        inside = folder / "vectors"
+        cure = f"start from its vectors, {inside}" if inside.is_dir() else "start from the preset tf-idf again"
+        raise BundleError("a linear classifier has no weights to start from", where=name, cure=cure)
     loaded = load_hf(folder)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > loaded.arch.vocab_size:

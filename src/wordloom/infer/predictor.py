@@ -162,7 +162,11 @@ class Predictor:
         if self.extra.get("clean_html"):
             texts = [strip_html(t) for t in texts]
             pairs = None if pairs is None else [strip_html(t) for t in pairs]
-        return self.task.probabilities(self.task.logits(self.model, texts, pairs))
+        return self.task.probabilities(self.logits(texts, pairs))
+
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
+        """(E, C) in input order, of texts that are clean already."""
+        return self.task.logits(self.model, texts, pairs)
 
     def _check(self, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
         for side in (texts, pairs):

@@ -10,7 +10,7 @@ A *score* is ``{"value": x, "low": x, "high": x}`` (95 % interval) or a bare num
 
 manifest.json ::
 
-    {"kind": "pretrain" | "finetune" | "compare" | ...,
+    {"kind": "pretrain" | "finetune" | "compare" | "choose" | ...,
      "title": "...",                      # absent: made from kind and the directory's name
      "status": "finished" | "running" | "stopped" | "failed",
      "command": "wordloom pretrain ...",  # what to type to do it again
@@ -45,6 +45,12 @@ scores.json ::
                         "arms": {"pretrained": score, "random": score, "tfidf": score, ...},
                         "gain": score,    # pretrained - random, paired
                         "verdict": "better" | "worse" | "no difference"}, ...]},
+     "choose": {"metric": "accuracy", "recommended": name, "advice": [sentences], "changes": [sentences],
+                "notes": [sentences], "left_out": {title: reason},
+                "rows": [{"name": name, "title": "...", "score": score, "pretraining": seconds | null,
+                          "training": seconds, "microseconds": a text in a batch, "alone": a text by itself,
+                          "memory": bytes | null, "size": bytes on disk, "as_good": as the best,
+                          "against_best": {"difference": score, "p": 0.03, "verdict": "..."}}, ...]},   # best first
      "confusion": {"labels": ["a", "b"], "matrix": [[50, 2], [1, 47]]},      # rows gold, columns predicted
      "calibration": {"temperature": 1.31, "ece_before": 0.09, "ece_after": 0.02,
                      "before": [{"confidence": 0.55, "accuracy": 0.5, "count": 20}, ...],   # reliability bins,

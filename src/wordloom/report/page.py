@@ -49,6 +49,7 @@ def render(run_path: str | Path) -> Path:
             curves=_curves(rows, facts.get("unigram_entropy")),
             table=_score_table(facts),
             gain=_gain(facts.get("gain")),
+            choice=_choice(facts.get("choose")),
             confusion=_confusion(facts.get("confusion")),
             calibration=_calibration(facts.get("calibration")),
             map=_map(facts.get("map")),
@@ -65,7 +66,7 @@ def render(run_path: str | Path) -> Path:
 
 
 _KINDS = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "compare": "Comparison",
-          "evaluate": "Evaluation", "vectors": "Word vectors"}  # fmt: skip
+          "evaluate": "Evaluation", "vectors": "Word vectors", "choose": "Choice"}  # fmt: skip
 
 
 def _facts(found: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -160,6 +161,9 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any] | None:
     text += (
         f" on {number(count)} held-out {'tokens' if facts.get('kind') == 'pretrain' else 'examples'}" if count else ""
     )
+    choice = facts.get("choose") or {}
+    taken = [r.get("title") for r in choice.get("rows") or [] if r.get("name") == choice.get("recommended")]
+    text += f": {taken[0]}, the recommended" if taken else ""
     entropy = facts.get("unigram_entropy")
     if key == "loss" and isinstance(entropy, (int, float)):
         side = "below" if bar.value < entropy else "above"
@@ -271,6 +275,41 @@ def _gain(gain: Any) -> dict[str, Any] | None:
     unit = "points" if percent else ""
     svg = plots.arms(groups, names, f"{name.lower()}{', %' if percent else ''}", "scores by arm") if groups else None
     return {"key": key, "name": name, "unit": unit, "rows": rows, "names": names, "svg": svg}
+
+
+def _choice(choose: Any) -> dict[str, Any] | None:
+    """The table of candidates, the advice and its conditions."""
+    if not isinstance(choose, dict) or not choose.get("rows"):
+        return None
+    key = str(choose.get("metric", "accuracy"))
+    name, percent, _ = MEASURES.get(key, (words(key), False, ""))
+    rows = []
+    for row in choose["rows"]:
+        score, test = as_bar(row.get("score")), row.get("against_best") or {}
+        gap = as_bar(test.get("difference"))
+        rows.append(
+            {
+                **{
+                    k: row.get(k)
+                    for k in ("title", "pretraining", "training", "microseconds", "alone", "memory", "size")
+                },
+                "score": score,
+                "range": span(score, key) if score else None,
+                "gap": points(gap, key) if gap else None,
+                "verdict": "best" if not test else "no difference" if row.get("as_good") else "worse",
+                "chosen": row.get("name") == choose.get("recommended"),
+                "sketch": plots.interval(score, None) if percent and score else None,
+            }
+        )
+    lists = {k: [str(line) for line in choose.get(k) or []] for k in ("advice", "changes", "notes")}
+    return {
+        "key": key,
+        "name": name,
+        "percent": percent,
+        "rows": rows,
+        "left_out": choose.get("left_out") or {},
+        **lists,
+    }
 
 
 def _confusion(confusion: Any) -> dict[str, Any] | None:

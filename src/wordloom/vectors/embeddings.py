@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from wordloom.errors import ConfigError, DataError
 from wordloom.vectors.ngrams import ngram_ids, ngram_table
@@ -18,6 +19,7 @@ from wordloom.vectors.ngrams import ngram_ids, ngram_table
 EPSILON = 1e-6  # of 3CosMul; the paper takes 0.001, gensim 0.000001: the answers here are to equal gensim's
 _NEAR = 50_000  # words among which a near miss is looked for: difflib takes about 10 us a word
 _BLOCK = 1 << 18  # numbers of one product with a part of the matrix
+_NGRAMMED = 4096  # words whose n-grams are gathered at a time: some 100,000 rows
 _ROWS = 65_536  # rows of one pass over the matrix: bounds the memory of temporaries
 
 
@@ -187,27 +189,55 @@ class Vectors:
         """(D,), unit: first right singular vector of the weighted means of ``texts`` (not centred, as in the paper)."""
         return _first_direction(self._weighted(texts, "sif", a))
 
-    def _weighted(self, texts: Sequence[Sequence[str]], method: str, a: float) -> NDArray[np.float64]:
-        """(S, D) means of the words' vectors, weighted for "sif"."""
+    def means(
+        self, words: Sequence[str], counts: sparse.csr_matrix, method: Literal["mean", "sif"] = "mean", a: float = 1e-3
+    ) -> NDArray[np.float64]:
+        """(S, D): as ``sentences`` before any projection, of texts as counts (S, U) of U different ``words``: 25,000
+        texts of 230 words take a second."""
         if method not in ("mean", "sif"):
             raise ConfigError(f"sentence method {method!r} is unknown", cure="write mean or sif")
-        if isinstance(texts, str) or any(isinstance(text, str) for text in texts):
-            raise DataError("a sentence is a list of words, not a string", cure="split it into words first")
         if method == "sif" and self.counts is None:
             raise DataError("sif weighs words by their counts, and these vectors have none", cure="use method mean")
-        total = 0 if self.counts is None else int(self.counts.sum())
-        out = np.zeros((len(texts), self.dimension))
-        for i, text in enumerate(texts):
-            known = [word for word in text if word in self or (self.subwords is not None and self.subwords.ids(word))]
-            if not known:
-                continue
-            vectors = np.stack([self.vector(word) for word in known])  # (n, D)
-            weights = np.ones(len(known))
-            if method == "sif" and self.counts is not None:  # a word never counted has p(w) = 0
-                counts = np.array([self.counts[self._rows[word]] if word in self else 0 for word in known])
-                weights = a / (a + counts / max(total, 1))
-            out[i] = weights @ vectors / len(known)
-        return out
+        rows, known = self._vectors_of(words)
+        weights = known.astype(np.float64)
+        if method == "sif" and self.counts is not None:  # a word never counted has p(w) = 0
+            own = np.array([self._rows.get(word, -1) for word in words], np.int64)
+            seen = np.where(own >= 0, self.counts[own], 0)
+            weights *= a / (a + seen / max(int(self.counts.sum()), 1))
+        sums = np.asarray(counts @ (rows * weights[:, None]))  # (S, D)
+        return sums / np.maximum(counts @ known.astype(np.float64), 1)[:, None]
+
+    def _vectors_of(self, words: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(U, D), zeros where there is no vector; (U,) whether there is."""
+        own = np.array([self._rows.get(word, -1) for word in words], np.int64)
+        known = own >= 0
+        out = np.zeros((len(words), self.dimension))
+        out[known] = self.matrix[own[known]]
+        if self.subwords is None:
+            return out, known
+        new = np.flatnonzero(~known)
+        sub = self.subwords
+        for part in np.split(new, range(_NGRAMMED, len(new), _NGRAMMED)):
+            spelled = [words[i] for i in part]
+            offsets, ids = ngram_table(spelled, sub.min_n, sub.max_n, len(sub.rows))
+            sizes = np.diff(offsets)
+            used, inner = np.unique(ids, return_inverse=True)
+            share = sparse.csr_matrix((np.ones(len(ids)), inner, offsets), shape=(len(part), len(used)))
+            out[part] = np.asarray(share @ sub.rows[used].astype(np.float64)) / np.maximum(sizes, 1)[:, None]
+            known[part] = sizes > 0
+        return out, known
+
+    def _weighted(
+        self, texts: Sequence[Sequence[str]], method: Literal["mean", "sif"], a: float
+    ) -> NDArray[np.float64]:
+        """(S, D) means of the words' vectors, weighted for "sif"."""
+        if isinstance(texts, str) or any(isinstance(text, str) for text in texts):
+            raise DataError("a sentence is a list of words, not a string", cure="split it into words first")
+        index: dict[str, int] = {}
+        ids = [index.setdefault(word, len(index)) for text in texts for word in text]
+        starts = np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+        counts = sparse.csr_matrix((np.ones(len(ids)), ids, starts), shape=(len(texts), len(index)))
+        return self.means(list(index), counts, method, a)
 
     # --- one pass over the matrix ------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ def word_map(vectors: Vectors) -> list[dict[str, float | str]]:
     vectors. Distances between far groups mean nothing; neighbours do.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     skipped = min(SKIPPED, len(vectors) // 10)
     rows = [i for i in range(skipped, len(vectors)) if vectors.words[i].isalpha() and vectors.matrix[i].any()][:SHOWN]
@@ -23,5 +24,6 @@ def word_map(vectors: Vectors) -> list[dict[str, float | str]]:
         return []
     x = vectors.matrix[rows].astype(np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    flat = TSNE(perplexity=min(15, len(rows) // 4), init="pca", random_state=0).fit_transform(x)
+    with threadpool_limits(1):  # 200 points: on a busy machine two threads wait for each other (5 to 60 s, not 1)
+        flat = TSNE(perplexity=min(15, len(rows) // 4), init="pca", random_state=0).fit_transform(x)
     return [{"word": vectors.words[i], "x": float(a), "y": float(b)} for i, (a, b) in zip(rows, flat, strict=True)]
