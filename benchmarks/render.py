@@ -1,4 +1,5 @@
-"""docs/BENCHMARKS.md from benchmarks/results/*.json: ``python benchmarks/render.py`` (``--check``: fail when stale)."""
+"""docs/BENCHMARKS.md and docs/which-model.md from benchmarks/results/*.json: ``python benchmarks/render.py`` (``--check``:
+fail when stale)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "BENCHMARKS.md"
+WHICH = PAGE.with_name("which-model.md")
 
 
 def page() -> str:
@@ -36,6 +38,8 @@ def page() -> str:
             for objective in ("skip-gram", "cbow")
         ),
         ("word2vec_scaling", word2vec_scaling),
+        ("word2vec_subwords", word2vec_subwords),
+        ("word2vec_settings", word2vec_settings),
     ):
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -212,6 +216,41 @@ def word2vec_scaling(r: dict[str, Any]) -> Iterator[str]:
     yield _table(["", "speed", "peak memory"], rows)
 
 
+def word2vec_subwords(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Word2Vec with sub-words, against fastText"
+    yield (
+        f"{_cpu(r)} Skip-gram, d 100, n-grams of 3 to 6 characters, 2,000,000 rows, {r['epochs']} epochs of "
+        f"{r['words']:,} words: {_times(r['times_faster']['ours / fasttext'])} fastText's words a second."
+    )
+    rows = []
+    for metric, s in r["scores"].items():
+        gap = s["ours - fasttext"]
+        shown = f"{gap['points']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}] {gap['verdict']}"
+        rows.append([metric, *(f"{s['means'][side]:.1f}" for side in ("ours", "fasttext")), shown])
+    yield _table(["points", "ours", "fastText", "ours - fastText"], rows)
+
+
+def word2vec_settings(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Word2Vec: what each setting does"
+    base = ", ".join(f"{key} {value}" for key, value in r["base"].items())
+    yield (
+        f"{_cpu(r)} {r['corpus']}, one setting changed at a time from {base}; means of {r['seeds']} seeds, in points; "
+        "seconds of training."
+    )
+    for objective in dict.fromkeys(row["objective"] for row in r["rows"]):
+        mine = [row for row in r["rows"] if row["objective"] == objective]
+        metrics = list(mine[0]["means"])
+        body = [
+            [
+                f"{row['setting']} {row['value']:g}",
+                *(f"{row['means'][m]:.1f}" for m in metrics),
+                f"{row['train_seconds']:.0f}",
+            ]
+            for row in mine
+        ]
+        yield _table([objective, *metrics, "s"], body)
+
+
 def _times(ratio: dict[str, float]) -> str:
     return f"**{ratio['of_medians']:.1f}x** [{ratio['lowest']:.1f}, {ratio['highest']:.1f}]"
 
@@ -264,11 +303,58 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def which_model() -> str:
+    parts = [
+        "# Which vectors, which model?",
+        "Made by `python benchmarks/render.py` from `benchmarks/results/choice_*.json`; `wordloom choose vectors` makes such a "
+        "table of your own texts, and that table, not this one, is the answer for them. Here every candidate has the same raw "
+        "text and the same minutes to pre-train on it, and all are judged on the same test texts, those that also occur in "
+        "the training texts left out. *as good*: a paired test does not tell it from the best.",
+    ]
+    for name, title in CHOICES.items():
+        path = RESULTS / f"choice_{name}.json"
+        if path.exists():
+            parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
+    return "\n\n".join(parts) + "\n"
+
+
+CHOICES = {
+    "sms": "SMS spam",
+    "imdb-500": "Film reviews, 500 labels (IMDb)",
+    "imdb-25000": "Film reviews, 25,000 labels (IMDb)",
+    "chnsenticorp": "Chinese hotel, book and laptop reviews (ChnSentiCorp)",
+    "agnews": "News topics (AG News, 10,000 labels)",
+}
+
+
+def choice(r: dict[str, Any], title: str) -> Iterator[str]:
+    c = r["choose"]
+    yield f"## {title}"
+    yield " ".join(c["advice"])
+    rows = []
+    for row in c["rows"]:
+        before = "-" if row["pretraining"] is None else f"{row['pretraining']:,.0f}"
+        memory = "-" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
+        verdict = (
+            "best"
+            if "against_best" not in row
+            else "as good"
+            if row["as_good"]
+            else _gain(row["against_best"]["difference"])
+        )
+        rows.append([row["title"], _score(row["score"]), before, f"{row['training']:,.1f}", f"{row['microseconds']:,.0f}",
+                     f"{row['alone']:,.0f}", memory, f"{row['size'] / 1e6:,.1f}", verdict])  # fmt: skip
+    header = ["", f"{c['metric']}, %", "pre-training s", "training s", "us a text", "us alone", "memory MB", "disk MB",
+              "against the best"]  # fmt: skip
+    yield _table(header, rows)
+    yield f"{_machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(c['notes'])}"
+
+
 def main() -> None:
-    text = page()
-    if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == text else f"{PAGE} is stale: run python benchmarks/render.py")
-    PAGE.write_text(text, encoding="utf-8")
+    for target, text in ((PAGE, page()), (WHICH, which_model())):
+        if "--check" in sys.argv and target.read_text(encoding="utf-8") != text:
+            sys.exit(f"{target} is stale: run python benchmarks/render.py")
+        target.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Word2Vec side by side with gensim and fastText: speed, the whole way from a text file, scaling.
 
     python benchmarks/word2vec.py speed   [--runs 3] [--words 3000000] [--no-fasttext]   training phase, one epoch
-    python benchmarks/word2vec.py total   [--runs 3]                                     text file to vectors
+    python benchmarks/word2vec.py total   [--runs 3] [--words 3000000]                   text file to vectors
     python benchmarks/word2vec.py scaling                                                threads, dimension, vocabulary
 
 Every run is a process of its own; rounds alternate the sides, and medians count. ``word2vec_sides`` says what each side
@@ -43,7 +43,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 def total(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        text = prepare(Path(name), "baby10m", None)
+        text = prepare(Path(name), "baby10m", options.words)
         for objective in options.objective:
             for epochs in (1, 5):
                 sides = {s: arguments(s, text, objective, 100, epochs) for s in ("ours", "gensim")}
@@ -58,6 +58,7 @@ def total(options: argparse.Namespace) -> dict[str, Any]:
         os.environ.update(environment)
     return {
         "what": "seconds from a text file to vectors, d = 100, compilation apart",
+        "words": options.words,
         "rows": rows,
         "cold_compile_seconds": cold["compile_seconds"],
     }

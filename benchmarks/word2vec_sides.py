@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,10 @@ SIDES = str(Path(__file__).resolve())
 
 def train(options: argparse.Namespace) -> Any:
     """(facts of the training, seconds in all, vectors) of one side. Imports are outside the clock."""
-    import wordloom.vectors.embeddings
-    import wordloom.vectors.training  # noqa: F401
-
     side = {"ours": ours, "plain": ours, "fasttext": fasttext}.get(options.side, gensim)
+    needed = {ours: ["wordloom.api.word2vec"], gensim: ["gensim.models.word2vec"], fasttext: ["fasttext"]}[side]
+    for name in [*needed, "wordloom.vectors.embeddings"]:
+        import_module(name)
     common = (Path(options.text), options.objective[0], options.dimension[0], options.epochs[0])
     begun = time.perf_counter()
     trained, vectors = side(options, *common)
@@ -85,8 +86,7 @@ def ours(options: argparse.Namespace, text: Path, objective: str, dimension: int
         begun = time.perf_counter()
         trainer.work()
         seconds = time.perf_counter() - begun
-    facts = {"train": seconds, "compile": compiling, "loss": trainer.loss()}
-    return facts, trained_vectors(trainer, vocabulary)
+    return {"train": seconds, "compile": compiling}, trained_vectors(trainer, vocabulary)
 
 
 def gensim(options: argparse.Namespace, text: Path, objective: str, dimension: int, epochs: int) -> Any:
@@ -143,7 +143,6 @@ def one(options: argparse.Namespace) -> None:
         "train_seconds": trained["train"],
         "total_seconds": total - trained.get("compile", 0.0),
         "compile_seconds": trained.get("compile"),
-        "loss": trained.get("loss"),
         **_common.usage(),
     }
     if options.judge:

@@ -1,0 +1,42 @@
+"""Options that several verbs have, and what they are together: the keys of a recipe's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="folder of the run; must not exist yet")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="any key of a recipe, repeatable")
+]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="TOML recipe below the flags")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an existing run at --out")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on exactly where the run at --out stopped")]
+AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN", help="text column; guessed and stated when absent")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label", metavar="COLUMN", help="label column; guessed and stated when absent")
+]
+PairColumn = Annotated[str | None, typer.Option("--pair", metavar="COLUMN", help="column of the second text of a pair")]
+Kind = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="KIND", help="of labels: single, multi, regression; guessed and stated when absent"),
+]
+Steps = Annotated[int | None, typer.Option(help="how long, in updates of the weights")]
+Epochs = Annotated[float | None, typer.Option(help="how long, in passes over the data")]
+Minutes = Annotated[float | None, typer.Option(help="how long, in minutes: the number of steps is fitted to it")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="highest learning rate")]
+Seed = Annotated[int | None, typer.Option(help="of weights, order and dropout")]
+
+
+def settings_of(assignments: list[str] | None, **flags: Any) -> dict[str, Any]:
+    """Keyword arguments of an api function: the flags that were given, then each TABLE.KEY=VALUE."""
+    from wordloom.api.settings import parse_assignment
+
+    chosen = {k: v for k, v in flags.items() if v is not None}
+    chosen.update(parse_assignment(a) for a in assignments or [])
+    return chosen
