@@ -171,9 +171,9 @@ def word2vec_speed(r: dict[str, Any]) -> Iterator[str]:
 
 def word2vec_total(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec: from a text file to vectors"
-    yield f"{_cpu(r)} 10 M words, d 100; compiling the kernels, once a machine: {r['cold_compile_seconds']:.0f} s, not counted."
+    yield f"{_cpu(r)} {r['words']:,} words, d 100; compiling the kernels, once a machine: {r['cold_compile_seconds']:.0f} s, not counted."
     rows = [
-        [f"{row['objective']}, {row['epochs']} epochs",
+        [f"{row['objective']}, {row['epochs']} epoch{'s' * (row['epochs'] > 1)}",
          *(f"{row['total_seconds'][side]:.1f}" for side in ("ours", "gensim")), _times(row["times_faster"]["ours / gensim"])]
         for row in r["rows"]
     ]  # fmt: skip
@@ -182,7 +182,7 @@ def word2vec_total(r: dict[str, Any]) -> Iterator[str]:
 
 def word2vec_quality(r: dict[str, Any]) -> Iterator[str]:
     yield f"## Word2Vec: quality at equal epochs, {r['rows'][0]['objective']}, {r['corpus']}"
-    yield f"{_cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds."
+    yield f"{_cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds; *worse*: its lower end is not above -1.0."
     for row in r["rows"]:
         sides = list(next(iter(row["scores"].values()))["means"])
         body = []
@@ -220,7 +220,8 @@ def word2vec_subwords(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec with sub-words, against fastText"
     yield (
         f"{_cpu(r)} Skip-gram, d 100, n-grams of 3 to 6 characters, 2,000,000 rows, {r['epochs']} epochs of "
-        f"{r['words']:,} words: {_times(r['times_faster']['ours / fasttext'])} fastText's words a second."
+        f"{r['words']:,} words: {_times(r['times_faster']['ours / fasttext'])} fastText's words a second. *worse*: the lower end of the difference is "
+        "not above -1.0 points."
     )
     rows = []
     for metric, s in r["scores"].items():
