@@ -91,7 +91,7 @@ def _changes(chosen: Row, rows: Sequence[Row], examples: int, points: _Points, t
                 f"some {_round(needed):,} examples would show it; these are {examples:,}."
             )
     fast = [row for row in rows if not row.as_good and ALIKE * row.costs.microseconds < chosen.costs.microseconds]
-    if fast:
+    if fast and chosen.costs.microseconds > QUICK:
         row = max(fast, key=lambda r: r.score.value)
         ratio = chosen.costs.microseconds / row.costs.microseconds
         said.append(
