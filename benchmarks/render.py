@@ -348,7 +348,7 @@ def choice(r: dict[str, Any], title: str) -> Iterator[str]:
     header = ["", f"{c['metric']}, %", "pre-training s", "training s", "us a text", "us alone", "memory MB", "disk MB",
               "against the best"]  # fmt: skip
     yield _table(header, rows)
-    yield f"{_machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(c['notes'])}"
+    yield f"{_machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(n.rstrip('.') + '.' for n in c['notes'])}"
 
 
 def main() -> None:

@@ -163,7 +163,7 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any] | None:
     )
     choice = facts.get("choose") or {}
     taken = [r.get("title") for r in choice.get("rows") or [] if r.get("name") == choice.get("recommended")]
-    text += f": {taken[0]}, the recommended" if taken else ""
+    text += f": {taken[0]}, the recommended one" if taken else ""
     entropy = facts.get("unigram_entropy")
     if key == "loss" and isinstance(entropy, (int, float)):
         side = "below" if bar.value < entropy else "above"
@@ -282,7 +282,7 @@ def _choice(choose: Any) -> dict[str, Any] | None:
     if not isinstance(choose, dict) or not choose.get("rows"):
         return None
     key = str(choose.get("metric", "accuracy"))
-    name, percent, _ = MEASURES.get(key, (words(key), False, ""))
+    name = MEASURES.get(key, (words(key), False, ""))[0]
     rows = []
     for row in choose["rows"]:
         score, test = as_bar(row.get("score")), row.get("against_best") or {}
@@ -298,14 +298,12 @@ def _choice(choose: Any) -> dict[str, Any] | None:
                 "gap": points(gap, key) if gap else None,
                 "verdict": "best" if not test else "no difference" if row.get("as_good") else "worse",
                 "chosen": row.get("name") == choose.get("recommended"),
-                "sketch": plots.interval(score, None) if percent and score else None,
             }
         )
     lists = {k: [str(line) for line in choose.get(k) or []] for k in ("advice", "changes", "notes")}
     return {
         "key": key,
         "name": name,
-        "percent": percent,
         "rows": rows,
         "left_out": choose.get("left_out") or {},
         **lists,
