@@ -61,6 +61,14 @@ def test_one_thread_repeats_itself_to_the_bit_and_another_seed_does_not(way: dic
     assert (first.outputs != other.outputs).any()
 
 
+def test_every_block_of_every_epoch_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second pass over a sentence must not see the windows and noise words of the first."""
+    found, states = trainer(corpus(40_000), epochs=3), []
+    monkeypatch.setattr(found, "_run", lambda first, last, me, state: states.append(int(state[0])))
+    found.work()
+    assert len(states) == found.blocks > 3 and len(set(states)) == len(states)
+
+
 SUBWORD_WAYS = [{**way, "subwords": True, "buckets": 300} for way in WAYS]
 
 

@@ -159,6 +159,7 @@ def test_subsampling_keeps_words_at_the_formulas_rate() -> None:
     found = np.bincount(kept[:n], minlength=6)
     f = counts / counts.sum()
     p = np.minimum(1, np.sqrt(1e-2 / f) + 1e-2 / f)
+    np.testing.assert_allclose(keep_thresholds(counts, 1e-2) / (2**32 - 1), p, rtol=0, atol=1e-9)
     assert (np.abs(found - counts * p) <= 4 * np.sqrt(counts * p * (1 - p)) + 1e-9).all()
     assert found[4] == 999 and found[5] == 1  # rarer than the threshold: always kept
     assert kept_words(ids, keep_thresholds(counts, 0.0), kept, np.array([5], np.uint64)) == len(ids)
