@@ -45,10 +45,16 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert "Usage" in done.stdout + done.stderr
 
 
+def test_predicting_does_not_wait_for_scikit_learn() -> None:
+    program = "import sys, wordloom.api.loading; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
+
+
 def test_help_names_every_verb(cli: Cli) -> None:
     said = cli("--help")
     assert said.code == 0
-    for verb in ("check", "tokenizer", "pretrain", "finetune", "evaluate", "predict", "run", "demo"):
+    verbs = "check tokenizer vectors neighbors analogy similarity odd-one-out export pretrain finetune evaluate predict"
+    for verb in (*verbs.split(), "choose", "run", "demo"):
         assert f"  {verb} " in said.out
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -44,6 +43,7 @@ def _main(bundle: str, texts: str) -> None:
     import torch
 
     from wordloom.api.loading import load
+    from wordloom.train.machine import status_bytes
 
     torch.set_num_threads(1)
     values = json.loads(Path(texts).read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def _main(bundle: str, texts: str) -> None:
     few = min(ALONE, len(first))
     together = _passes(lambda: ask(0, len(first)), len(first))
     alone = _passes(one_by_one, few)
-    print(json.dumps({"microseconds": together, "alone": alone, "memory": _peak()}))
+    print(json.dumps({"microseconds": together, "alone": alone, "memory": status_bytes("VmHWM")}))
 
 
 def _passes(work: Callable[[], object], texts: int) -> float:
@@ -73,15 +73,6 @@ def _passes(work: Callable[[], object], texts: int) -> float:
         work()
         seconds.append(time.perf_counter() - at)
     return 1e6 * median(seconds) / texts
-
-
-def _peak() -> int | None:
-    """Most memory this process has held, in bytes. Linux only: elsewhere a forked child inherits its parent's peak."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        return None
-    return 1024 * int(found[1]) if found else None
 
 
 def sample(texts: Sequence[str], pairs: Sequence[str] | None) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from wordloom.infer.linear import LinearPredictor, is_linear
 from wordloom.infer.predictor import Prediction, Predictor
 from wordloom.metrics import Paired, Score, paired
 from wordloom.tasks.classify import Classify
-from wordloom.tasks.linear import LinearClassifier
 
 
 def load(path: str | Path) -> Predictor:
     """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_proba, evaluate, save."""
     folder = bundle_folder(path)
     if is_linear(folder):
+        from wordloom.tasks.linear import LinearClassifier  # here: scikit-learn takes half a second that BERT needs not
+
         return LinearPredictor.load(folder, LinearClassifier.restore)
     return Predictor.load(folder, Classify.restore)
 
@@ -97,7 +98,6 @@ def evaluate(
     scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
     test = None
     if len(predictors) == 2:
-        assert isinstance(first.task, (Classify, LinearClassifier))  # the only tasks there are
         gold = first.task.space.targets(examples.labels, examples.places)
         test = paired(gold, probabilities[0], probabilities[1], first.task.kind, names=(names[0], names[1]))
     return Evaluation(scores, len(examples), examples.columns, test)

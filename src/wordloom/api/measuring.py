@@ -16,19 +16,15 @@ from wordloom.metrics import MAIN, Score, paired, point_scores, reliability
 from wordloom.run import Run, replace
 from wordloom.tasks.baseline import Baseline, fit_baseline
 from wordloom.tasks.calibrate import calibrated
-from wordloom.tasks.labels import LabelSpace
 
 BASELINE = "TF-IDF + logistic regression"
 WORST = 20  # errors the report shows
 
 
 class Calibrated(Answers, Protocol):
-    """A task with a label space and a temperature: ``Classify`` and ``LinearClassifier``."""
+    """A task with a temperature: ``Classify`` and ``LinearClassifier``."""
 
     temperature: float
-
-    @property
-    def space(self) -> LabelSpace: ...
 
 
 def measure(

@@ -14,6 +14,7 @@ from wordloom.cli.options import (
     Epochs,
     Kind,
     LabelColumn,
+    LabelCount,
     LearningRate,
     Minutes,
     Out,
@@ -24,7 +25,9 @@ from wordloom.cli.options import (
     Seed,
     Set,
     Steps,
+    TestFile,
     TextColumn,
+    ValidFile,
     settings_of,
 )
 from wordloom.errors import ConfigError
@@ -126,16 +129,12 @@ def finetune(
     data: Annotated[str, typer.Argument(metavar="FILE", help="labelled training file")],
     out: Out = Path("run"),
     task: Annotated[str, typer.Option(metavar="NAME", help="classify")] = "classify",
-    valid: Annotated[
-        str | None, typer.Option(metavar="FILE", help="validation file; split off the training file when absent")
-    ] = None,
-    test: Annotated[
-        str | None, typer.Option(metavar="FILE", help="test file: scores with intervals in the report")
-    ] = None,
+    valid: ValidFile = None,
+    test: TestFile = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
-    labels: Annotated[int | None, typer.Option(help="use this many labelled examples only")] = None,
+    labels: LabelCount = None,
     kind: Kind = None,
     epochs: Epochs = None,
     minutes: Minutes = None,

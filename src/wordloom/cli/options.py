@@ -22,6 +22,13 @@ LabelColumn = Annotated[
     str | None, typer.Option("--label", metavar="COLUMN", help="label column; guessed and stated when absent")
 ]
 PairColumn = Annotated[str | None, typer.Option("--pair", metavar="COLUMN", help="column of the second text of a pair")]
+ValidFile = Annotated[
+    str | None, typer.Option("--valid", metavar="FILE", help="validation file; split off the training file when absent")
+]
+TestFile = Annotated[
+    str | None, typer.Option("--test", metavar="FILE", help="test file: what the scores with intervals are of")
+]
+LabelCount = Annotated[int | None, typer.Option("--labels", help="use this many labelled examples only")]
 Kind = Annotated[
     str | None,
     typer.Option("--kind", metavar="KIND", help="of labels: single, multi, regression; guessed and stated when absent"),

@@ -13,6 +13,7 @@ from wordloom.cli.options import (
     AsJson,
     Kind,
     LabelColumn,
+    LabelCount,
     Out,
     Overwrite,
     PairColumn,
@@ -20,7 +21,9 @@ from wordloom.cli.options import (
     Resume,
     Seed,
     Set,
+    TestFile,
     TextColumn,
+    ValidFile,
     settings_of,
 )
 from wordloom.errors import ConfigError
@@ -158,10 +161,8 @@ def choose(
         str | None, typer.Argument(metavar="FILE", help="labelled training file; or give --recipe, or --resume")
     ] = None,
     out: Out = Path("choice"),
-    test: Annotated[
-        str | None, typer.Option(metavar="FILE", help="what all are judged on; else the validation")
-    ] = None,
-    valid: Annotated[str | None, typer.Option(metavar="FILE", help="validation file; split off when absent")] = None,
+    test: TestFile = None,
+    valid: ValidFile = None,
     corpus: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="raw text to pre-train on, repeatable; the training texts when absent"),
@@ -171,7 +172,7 @@ def choose(
     start: Annotated[
         str | None, typer.Option(metavar="RUN", help="a BERT run, in place of one pre-trained here")
     ] = None,
-    labels: Annotated[int | None, typer.Option(help="use this many labelled examples only")] = None,
+    labels: LabelCount = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,

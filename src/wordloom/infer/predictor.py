@@ -37,6 +37,10 @@ class Answers(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
+    @property
+    def space(self) -> Any:
+        """The label space: ``targets(labels, places)`` are the gold values of these probabilities."""
+
     pairs: bool  # whether an example is two texts
 
     def heads(self, arch: Architecture) -> Mapping[str, nn.Module]:

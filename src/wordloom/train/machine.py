@@ -131,16 +131,20 @@ class PeakMemory:
         self._before = None
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, proc(5)
-            self._before = _status("VmRSS")
+            self._before = status_bytes("VmRSS")
         return self
 
     def __exit__(self, *error: object) -> None:
-        peak = _status("VmHWM")
+        peak = status_bytes("VmHWM")
         if self._before is not None and peak is not None:
             self.bytes = max(0, peak - self._before)
 
 
-def _status(field: str) -> int | None:
+def status_bytes(field: str) -> int | None:
+    """Of this process, from /proc: VmRSS is its memory now, VmHWM the most it has held. None elsewhere than on Linux.
+
+    Not ``getrusage``: its peak begins with that of the process this one was started from.
+    """
     with contextlib.suppress(OSError):
         line = re.search(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
         return int(line[1]) * 1024 if line else None

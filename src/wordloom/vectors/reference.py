@@ -88,9 +88,9 @@ def cbow(
     having more n-grams, weighs more than a short one.
 
     What every row takes of the mean's change (``spread``) is where programs differ. On 10 million words of English, 3
-    epochs, d 100 (WordSim-353, SimLex-999, MEN, analogies; means of seeds): "whole" at learning rate 0.05 gave
+    epochs, d 100 (WordSim-353, SimLex-999, MEN, analogies; means of 3 to 5 seeds): "whole" at learning rate 0.05 gave
     32.0, 18.0, 43.8, 20.6 and at 0.1 41.1, 20.3, 48.4, 21.5; "mean" at 0.15 40.2, 24.4, 45.3, 20.8; "root" at 0.1
-    39.0, 21.0, 46.1, 22.8: the only one not below gensim (35.4, 20.3, 45.9, 22.6) on any, so it is what the kernels do.
+    36.8, 21.3, 46.2, 23.0: the only one not below gensim (35.6, 20.3, 45.8, 22.5) on any, so it is what the kernels do.
     """
     pooled = [r for w in context for r in ([w] if rows is None else rows[w])]
     return _step(inputs, outputs, centre, [pooled] if pooled else [], predict, lr, spread, len(context))
