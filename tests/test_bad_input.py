@@ -219,7 +219,7 @@ def test_folders_that_are_no_model(check: Callable[[str, Words], None], tmp_path
 
 
 STARTS: dict[str, tuple[Callable[[Path, Runs], object], str]] = {
-    "another model": (lambda b, _: edit(b / "config.json", lambda v: v.update(model_type="gpt2")), "gpt2"),
+    "another model": (lambda b, _: edit(b / "config.json", lambda v: v.update(model_type="deberta")), "deberta"),
     "no weights": (lambda b, _: (b / "model.safetensors").unlink(), "model.safetensors"),
     "cut weights": (
         lambda b, _: (b / "model.safetensors").write_bytes((b / "model.safetensors").read_bytes()[:-99]), "damaged"
@@ -306,7 +306,7 @@ def test_resume_on_other_data(check: Callable[[str, Words], None], tmp_path: Pat
     fine = runs.copy("finetuned", tmp_path)
     labels = tiny.write_labelled(tmp_path / "other.csv", seed=9)
     check("cannot resume exactly|examples", finetune(runs, fine, "--resume", data=labels))
-    check("task.pooling was 'cls' and is 'mean' now", finetune(runs, fine, "--resume", task__pooling="mean"))
+    check("task.pooling was 'auto' and is 'mean' now", finetune(runs, fine, "--resume", task__pooling="mean"))
 
 
 def test_resume_of_what_is_no_run(check: Callable[[str, Words], None], tmp_path: Path, runs: Runs) -> None:

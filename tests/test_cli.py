@@ -54,7 +54,7 @@ def test_help_names_every_verb(cli: Cli) -> None:
     said = cli("--help")
     assert said.code == 0
     verbs = "check tokenizer vectors neighbors analogy similarity odd-one-out export pretrain finetune evaluate predict"
-    for verb in (*verbs.split(), "choose", "run", "demo"):
+    for verb in (*verbs.split(), "choose", "probe", "run", "demo"):
         assert f"  {verb} " in said.out
 
 

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"data.batch", "run"},
     "infer": {"model", "text", "data"},
     "choice": {"tasks", "train", "infer", "data"},
+    "explain": {"tasks", "train", "infer", "data", "text", "model"},
     "report": set(),
     "integrations": {"api"},
 }

@@ -4,10 +4,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wordloom.api import check, choose, evaluate, finetune, load, load_vectors, pretrain, run_recipe
+    from wordloom.api import (
+        check,
+        choose,
+        evaluate,
+        fill,
+        finetune,
+        generate,
+        language_model,
+        load,
+        load_vectors,
+        pretrain,
+        run_recipe,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["check", "choose", "evaluate", "finetune", "load", "load_vectors", "pretrain", "run_recipe"]
+__all__ = [
+    "check",
+    "choose",
+    "evaluate",
+    "fill",
+    "finetune",
+    "generate",
+    "language_model",
+    "load",
+    "load_vectors",
+    "pretrain",
+    "run_recipe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from wordloom.errors import ConfigError
 
@@ -53,8 +53,17 @@ class ModelConfig(Strict):
     heads: int | None = None
     ffn_width: int | None = None
     max_positions: int | None = None
+    position: str | None = Field(None, description="learned, sinusoidal, rotary, alibi, t5, xl or none")
     dropout: float | None = None
     attention_dropout: float | None = None
+    memory: int | None = Field(None, description="xlnet: tokens of the rows before that a row still sees")
+    hidden: int | None = Field(None, description="recurrent: width of a cell's state; absent: width")
+    bidirectional: bool | None = Field(None, description="recurrent: for the masked objective")
+    dropout_embedding: float | None = Field(None, description="recurrent, as the following")
+    dropout_input: float | None = None
+    dropout_hidden: float | None = None
+    dropout_output: float | None = None
+    weight_drop: float | None = None
 
 
 class MaskedConfig(Strict):
@@ -65,14 +74,108 @@ class MaskedConfig(Strict):
     rate_end: float | None = Field(None, gt=0, lt=1, description="linear schedule from rate to rate_end")
     whole_word: bool = False
     span: float | None = Field(None, ge=1, description="mean span length (SpanBERT, geometric); excludes whole_word")
+    ngram: int | None = Field(None, ge=1, description="longest run of words masked together (ALBERT: 3)")
     next_sentence: bool = False
+    sentence_order: bool = Field(False, description="ALBERT's; excludes next_sentence")
     documents: Literal["isolated", "separated"] = "isolated"
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:
-        if self.whole_word and self.span is not None:
-            raise ValueError("whole_word and span exclude each other")
+        for keys in (("whole_word", "span", "ngram"), ("next_sentence", "sentence_order")):
+            given = [key for key in keys if getattr(self, key)]
+            if len(given) > 1:
+                raise ValueError(f"{' and '.join(given)} exclude each other")
         return self
+
+
+class CausalConfig(Strict):
+    """[objective] name = "causal": predict the next token."""
+
+    name: Literal["causal"] = "causal"
+    documents: Literal["isolated", "separated", "streams"] = Field(
+        "isolated", description="streams: rows go on where those of the step before ended, for recurrent models"
+    )
+
+
+class ReplacedConfig(Strict):
+    """[objective] name = "replaced": a small generator fills masks, the model tells which tokens are not the original.
+
+    Clark et al. 2020 (ELECTRA), section 2.
+    """
+
+    name: Literal["replaced"] = "replaced"
+    rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that the generator fills")
+    weight: float = Field(50.0, gt=0, description="of the discriminator's loss; the generator's is 1")
+    generator_width: float = Field(0.25, gt=0, le=1, description="its width, heads and feed-forward width over ours")
+    generator_layers: float = Field(1.0, gt=0, le=1, description="its layers over ours")
+    documents: Literal["isolated", "separated"] = "isolated"
+
+
+class HybridConfig(Strict):
+    """[objective] name = "hybrid": some rows causal, the others masked, one output head.
+
+    Charpentier & Samuel 2024 (GPT-BERT), section 2; their masking rate falls from 0.3 to 0.15.
+    """
+
+    name: Literal["hybrid"] = "hybrid"
+    causal_share: float = Field(0.0625, gt=0, lt=1, description="share of the rows that are causal")
+    rate: float = Field(0.3, gt=0, lt=1, description="of the masked rows")
+    rate_end: float | None = Field(0.15, gt=0, lt=1, description="linear schedule from rate to rate_end")
+    documents: Literal["isolated", "separated"] = "isolated"
+
+
+class SpansConfig(Strict):
+    """[objective] name = "spans": an encoder reads text with spans missing, a decoder writes them.
+
+    Raffel et al. 2020 (T5), section 3.1.4.
+    """
+
+    name: Literal["spans"] = "spans"
+    rate: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are missing")
+    span: float = Field(3.0, ge=1, description="mean length of a span in tokens")
+    sentinels: int = Field(100, gt=0, description="most spans of a document; as many tokens join the vocabulary")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Vaswani et al. 2017, section 5.4")
+    documents: Literal["isolated"] = "isolated"
+
+
+class PermutedConfig(Strict):
+    """[objective] name = "permuted": predict some tokens in a random order, each from all before it and the rest.
+
+    Yang et al. 2019 (XLNet), section 2.
+    """
+
+    name: Literal["permuted"] = "permuted"
+    every: int = Field(6, ge=2, description="one token of so many is predicted (their K)")
+    span: int = Field(5, ge=1, description="longest run of tokens predicted together; lengths are uniform from 1")
+    documents: Literal["isolated", "separated", "streams"] = Field(
+        "isolated", description="streams: rows go on where those of the step before ended, for models with a memory"
+    )
+
+
+OBJECTIVES: dict[str, type[Strict]] = {
+    "masked": MaskedConfig,
+    "causal": CausalConfig,
+    "replaced": ReplacedConfig,
+    "hybrid": HybridConfig,
+    "spans": SpansConfig,
+    "permuted": PermutedConfig,
+}
+
+
+def _objective_name(value: Any) -> str:
+    """ "masked" where the table names none."""
+    return str(value.get("name", "masked") if isinstance(value, dict) else getattr(value, "name", "masked"))
+
+
+ObjectiveConfig = Annotated[
+    Annotated[MaskedConfig, Tag("masked")]
+    | Annotated[CausalConfig, Tag("causal")]
+    | Annotated[ReplacedConfig, Tag("replaced")]
+    | Annotated[HybridConfig, Tag("hybrid")]
+    | Annotated[SpansConfig, Tag("spans")]
+    | Annotated[PermutedConfig, Tag("permuted")],
+    Discriminator(_objective_name),
+]
 
 
 class TrainConfig(Strict):
@@ -92,7 +195,7 @@ class TrainConfig(Strict):
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
     average: bool = Field(False, description="average the weights of the last quarter (Polyak); meant for sgd")
-    schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
+    schedule: Literal["wsd", "cosine", "linear", "constant", "noam"] = "wsd"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     decay: float = Field(0.2, ge=0, le=1, description="share of the steps, wsd only")
     clip: float = Field(1.0, ge=0, description="largest norm of the whole gradient; 0: any")
@@ -157,7 +260,7 @@ class ClassifyConfig(Strict):
 
     name: Literal["classify"] = "classify"
     kind: Literal["auto", "single", "multi", "regression"] = "auto"
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Literal["auto", "cls", "mean", "last"] = Field("auto", description="auto: cls, in causal models last")
     class_weights: Literal["none", "balanced"] = "none"
     dropout: float = Field(0.1, ge=0, lt=1)
     stride: float = Field(0.0, ge=0, lt=1, description="overlap of neighbouring windows of a long text")
@@ -202,7 +305,7 @@ class Recipe(Strict):
     corpus: CorpusConfig | None = None
     tokenizer: TokenizerConfig | None = None
     model: ModelConfig = ModelConfig()
-    objective: MaskedConfig | None = None
+    objective: ObjectiveConfig | None = None
     train: TrainConfig = TrainConfig()
     task: ClassifyConfig | None = None
     data: DataConfig | None = None
@@ -252,39 +355,44 @@ def _plain(model: type[BaseModel], error: ValidationError) -> str:
     errors = error.errors()
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        key = ".".join(str(p) for p in first["loc"])
-        known = _keys_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
-        return f"unknown key {key!r}{hint}"
-    key = _fields(model, first["loc"])
-    said = [e["msg"].removeprefix("Value error, ") for e in errors if _fields(model, e["loc"]) == key]
+        names, inner = _walk(model, first["loc"][:-1])
+        assert inner is not None  # an unknown key stands in a table
+        key = ".".join([*names, str(first["loc"][-1])])
+        return f"unknown key {key!r}{near_miss(str(first['loc'][-1]), list(inner.model_fields), 'known keys')}"
+    key = ".".join(_walk(model, first["loc"])[0])
+    if first["type"] == "union_tag_invalid":
+        tag = first["ctx"]["tag"]
+        return f"{key}.name {tag!r} is unknown{near_miss(tag, list(OBJECTIVES), 'known')}"
+    said = [e["msg"].removeprefix("Value error, ") for e in errors if ".".join(_walk(model, e["loc"])[0]) == key]
     said[1:] = [message.removeprefix("Input should be ") for message in said[1:]]  # the members of a union
     return f"{key}: {' or '.join(said)}" if key else said[0]
 
 
-def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """The dotted names of fields at the head of a location; what follows are places in lists, members of unions."""
+def near_miss(word: str, known: list[str], otherwise: str) -> str:
+    """What to add to "unknown ...": the name that was meant, or all there are."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; {otherwise}: {', '.join(sorted(known))}"
+
+
+def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The names of fields at the head of a location, and the table they lead to; what follows are places in lists."""
     names: list[str] = []
     inner: type[BaseModel] | None = model
+    tables: list[type[BaseModel]] = []
     for part in loc:
+        if len(tables) > 1:  # the part is the tag that says which table it is
+            inner, tables = next((t for t in tables if t.model_fields["name"].default == part), None), []
+            continue
         if inner is None or part not in inner.model_fields:
             break
         names.append(str(part))
-        inner = _inner(inner, str(part))
-    return ".".join(names)
+        tables = _tables(inner.model_fields[str(part)].annotation)
+        inner = tables[0] if len(tables) == 1 else None
+    return names, inner
 
 
-def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    for part in loc:
-        inner = _inner(model, str(part))
-        assert inner is not None  # an unknown key stands in a table
-        model = inner
-    return list(model.model_fields)
-
-
-def _inner(model: type[BaseModel], field: str) -> type[BaseModel] | None:
-    """The table that a field is, optional or not."""
-    annotation = model.model_fields[field].annotation
-    members = [t for t in getattr(annotation, "__args__", (annotation,)) if isinstance(t, type)]
-    return next((t for t in members if issubclass(t, BaseModel)), None)
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    """The tables a field may be, optional or not."""
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [table for member in get_args(annotation) for table in _tables(member)]

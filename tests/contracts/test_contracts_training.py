@@ -18,21 +18,36 @@ from wordloom.data.batch import Batch
 from wordloom.tasks.classify import ClassifyStream
 from wordloom.train.stream import CorruptedStream
 
+AMBIGUOUS = (
+    "replaced",
+    "causal",
+    "causal-separated",
+    "causal-streams",
+    "hybrid",
+    "permuted",
+    "permuted-streams",
+    "spans",
+)
 STEADY = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip": 0.0}
 
 
 @pytest.mark.parametrize("case", COVER, ids=str)
 def test_it_overfits_eight_examples(tmp_path: Path, world: World, case: Case) -> None:
-    """[1] The same eight rows, or examples, with the same masks: the loss goes to nothing and answers are right."""
+    """[1] The same eight rows, or examples, with the same masks: the loss goes to nothing and answers are right.
+
+    What a beginning does not say (the first word of a document, of a span) cannot be learnt by heart: where every token
+    is predicted the loss goes down to a fifth. So it does where a generator's samples are guessed, or layers shared.
+    """
     setup = set_up(world, case)
     if case.pretrains:
         batch = setup.stream.layout.batch(setup.stream.layout.order(0, 8))
         stream: Any = Same(setup.job.objective.corrupt(batch, np.random.default_rng(0), 0.0))
     else:
         stream = ClassifyStream(setup.job, setup.examples.subset(range(8)), batch=8, seed=0)
-    setup.train(tmp_path / "run", stream=stream, steps=60, lr=1e-2, **STEADY)
+    slow = case.variant in AMBIGUOUS or (case.pretrains and case.preset.startswith("albert"))
+    setup.train(tmp_path / "run", stream=stream, steps=100 if slow else 60, lr=1e-2, **STEADY)
     found = losses(tmp_path / "run")
-    assert found[-1] < 0.05 < 0.3 < found[0]
+    assert found[0] > 0.3 and found[-1] < (0.2 * found[0] if slow else 0.05)
 
 
 # --- exact resume ----------------------------------------------------------------------------------------------------
@@ -43,8 +58,10 @@ OPTIMISERS: dict[str, tuple[int, dict[str, Any]]] = {  # name -> (killed before 
     "muon": (3, {"optimiser": "muon", "lr": 1e-2, "schedule": "cosine"}),
     "gradual": (2, {"freeze": "gradual", "layer_decay": 0.8, "lr": 1e-2, "schedule": "linear"}),
 }
+# freezing needs a head with weights of its own: the optimisers' other cases are BERT's
+OTHERS = [case for case in COVER if case.preset.startswith("bert")]
 RESUMES = [(case, "adamw") for case in COVER] + [
-    (COVER[i], name) for i, name in zip((0, 6, 3, 7, 2, 8, 3, 14), [*list(OPTIMISERS)[1:] * 3][:8], strict=True)
+    (OTHERS[i], name) for i, name in zip((0, 6, 3, 7, 2, 8, 3, 5), [*list(OPTIMISERS)[1:] * 3][:8], strict=True)
 ]
 
 
@@ -98,8 +115,8 @@ def test_stop_and_resume_is_bitwise_one_run(tmp_path: Path, world: World, case: 
 
 def unequal(setup: Setup) -> Any:
     """A stream whose rows, or examples, have very different lengths; eight a step."""
-    if not setup.case.pretrains:
-        return setup.stream  # texts of 1 to 4 clauses, some cut into windows
+    if not setup.case.pretrains or setup.case.variant.endswith("streams"):
+        return setup.stream  # texts of 1 to 4 clauses, some cut into windows; streams have no end to cut
     layout, pad = setup.stream.layout, setup.tokenizer.pad_id
     batch = shortened(layout.batch(layout.order(0, 8)), (32, 9, 17, 5, 30, 12, 25, 7), pad)
     return Same(setup.job.objective.corrupt(batch, np.random.default_rng(0), 0.0))
@@ -115,13 +132,14 @@ def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, world: World, case: C
         stream = unequal(setup)
         before = {n: p.detach().clone() for n, p in setup.model.named_parameters()}
         counts = [setup.job.counts(part) for part in stream.step(0, -(-8 // size))]
-        assert size == 4 or len({tuple(c.values()) for c in counts}) > 1 or (size == 1 and not case.pretrains)
+        alike = len({tuple(c.values()) for c in counts}) == 1
+        assert size == 4 or not alike or (size == 1 and not case.pretrains) or case.variant.endswith("streams")
         setup.train(tmp_path / str(size), stream=stream, steps=1, micro_batch=size, optimiser="sgd", lr=1.0,
                     momentum=0.0, **STEADY)  # fmt: skip
         steps[size] = {n: before[n] - p.detach() for n, p in setup.model.named_parameters()}
         first[size] = losses(tmp_path / str(size))
     largest = max(float(g.abs().max()) for g in steps[1].values())
-    assert largest > 1e-2
+    assert largest > 1e-3
     for size in (4, 3):
         assert first[size] == pytest.approx(first[1], rel=1e-5)
         for name, gradient in steps[size].items():
@@ -136,6 +154,10 @@ def test_every_trainable_parameter_gets_gradient(world: World, case: Case) -> No
     torch.stack([term.sum for term in terms.values()]).sum().backward()
     assert terms.keys() == setup.job.counts(setup.batch()).keys()
     for name, p in setup.model.named_parameters():
+        if name == "body.embeddings.query" and not case.pretrains:
+            continue  # where XLNet's second stream begins, which serves its pre-training alone
+        if ".segment" in name and not case.variant.startswith("pairs"):
+            continue  # of XLNet's two texts: not computed where there is one
         assert p.requires_grad and p.grad is not None and bool(p.grad.isfinite().all()), name
         assert float(p.grad.abs().max()) > 0, name
 
@@ -157,9 +179,11 @@ def test_each_source_of_randomness_follows_the_seed(world: World, case: Case) ->
     a, b = set_up(world, case, 3), set_up(world, case, 5)
     assert any(a.batch(s).ids != b.batch(s).ids for s in range(3))
     assert not torch.equal(a.model.token_embedding, b.model.token_embedding)
-    if case.pretrains:  # fresh masks at every visit of the same rows, the same ones when a step is made again
+    random = not case.variant.startswith("causal") and not case.variant.endswith("streams")
+    if case.pretrains and random:  # fresh masks at every visit of the same rows, the same when a step is made again
         rows = np.arange(8)
         layout: Any = SimpleNamespace(rows_per_epoch=8, order=lambda start, count: rows, batch=a.stream.layout.batch)
         stream = CorruptedStream(layout, a.job.objective.corrupt, rows=8, seed=3)
-        first, again, second = (stream.step(step, 1)[0].targets["masked"] for step in (0, 0, 1))
-        assert torch.equal(first, again) and not torch.equal(first, second)
+        name = next(iter(a.job.counts(a.batch())))
+        first, again, second = (stream.step(step, 1)[0].targets[name] for step in (0, 0, 1))
+        assert torch.equal(first, again) and (first.shape != second.shape or not torch.equal(first, second))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from contract_cases import CASES, COVER, OBJECTIVES, Case, Setup, World, outputs, set_up
+from contract_cases import CASES, COVER, OBJECTIVES, ROWS, Case, Setup, World, outputs, set_up
 from torch import Tensor
 
 import tiny
-from wordloom import api, presets
+from wordloom import api
+from wordloom.api.objectives import without_auxiliary
 from wordloom.config import TokenizerConfig
 from wordloom.data.batch import IGNORE, Batch
 from wordloom.infer.predictor import Predictor
-from wordloom.model.interop import load_bundle, save_bundle
+from wordloom.model.interop import has_segments, load_bundle, save_bundle
 from wordloom.objectives.pretraining import Pretraining
 from wordloom.text.tokenizer import Tokenizer
 
@@ -33,7 +34,9 @@ def save(setup: Setup, folder: Path) -> Path:
     """As the api saves: a bundle of the pre-trained model, or a predictor's."""
     if setup.case.pretrains:
         extra = {"tokenizer_hash": setup.tokenizer.hash}
-        save_bundle(folder, setup.model, "pretrained", extra, also=setup.tokenizer.save)
+        whole = without_auxiliary(setup.model, setup.job.objective)
+        also = partial(setup.tokenizer.save, segments=has_segments(setup.model.arch))
+        save_bundle(folder, whole, "pretrained", extra, also=also)
     else:
         Predictor(setup.model, setup.tokenizer, setup.job).save(folder)
     return folder
@@ -68,7 +71,7 @@ def test_a_batch_equals_its_singles(world: World, case: Case) -> None:
         pairs = pairs_of(setup)
         whole = setup.job.logits(setup.model, TEXTS, pairs)
         singles = [setup.job.logits(setup.model, [t], pairs and [pairs[i]]) for i, t in enumerate(TEXTS)]
-        assert float(whole.std()) > 0.05  # an untrained head that answers alike would agree with anything
+        assert float(whole.std()) > 5e-3  # an untrained head that answers alike would agree with anything
         torch.testing.assert_close(whole, torch.cat(singles), rtol=1e-4, atol=1e-5)
         return
     with torch.no_grad():
@@ -79,7 +82,8 @@ def test_a_batch_equals_its_singles(world: World, case: Case) -> None:
         assert float(term.sum) == pytest.approx(sum(float(row[name].sum) for row in rows), rel=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# what a model carries from batch to batch makes the batch a part of the value
+@pytest.mark.parametrize("case", [c for c in CASES if not c.variant.endswith("streams")], ids=str)
 def test_evaluation_does_not_depend_on_batch_size(world: World, case: Case) -> None:
     """[9]"""
     setup = set_up(world, case)
@@ -100,7 +104,8 @@ def test_evaluation_does_not_depend_on_batch_size(world: World, case: Case) -> N
 
 # --- [7] what a prediction may see -----------------------------------------------------------------------------------
 
-PRETRAINING = [case for case in CASES if case.pretrains]
+MASKED = [case for case in CASES if case.pretrains and OBJECTIVES[case.variant].get("name", "masked") == "masked"]
+CAUSAL = [case for case in CASES if OBJECTIVES.get(case.variant, {}).get("name") == "causal"]
 
 
 def logits_at(setup: Setup, batch: Batch, row: int, column: int) -> Tensor:
@@ -128,7 +133,7 @@ def masked_place(setup: Setup, batch: Batch) -> tuple[int, int]:
     raise AssertionError("no such row: the tiny corpus has changed")
 
 
-@pytest.mark.parametrize("case", PRETRAINING, ids=str)
+@pytest.mark.parametrize("case", MASKED, ids=str)
 def test_a_prediction_sees_its_own_document_only(world: World, case: Case) -> None:
     setup = set_up(world, case)
     batch = setup.batch()
@@ -154,7 +159,7 @@ def test_a_prediction_sees_its_own_document_only(world: World, case: Case) -> No
         assert float((after - before).abs().max()) < 1e-6, place
 
 
-@pytest.mark.parametrize("case", PRETRAINING, ids=str)
+@pytest.mark.parametrize("case", MASKED, ids=str)
 def test_a_prediction_never_sees_the_original(world: World, case: Case) -> None:
     """Another original under the same mask: the same prediction, another loss."""
     setup = set_up(world, case)
@@ -174,7 +179,7 @@ def test_a_prediction_never_sees_the_original(world: World, case: Case) -> None:
     assert terms[0] != terms[1]
 
 
-@pytest.mark.parametrize("case", PRETRAINING, ids=str)
+@pytest.mark.parametrize("case", MASKED, ids=str)
 def test_targets_are_where_the_layout_put_the_tokens(world: World, case: Case) -> None:
     """The right context: undoing the corruption with the targets gives the text of the store, document by document."""
     setup = set_up(world, case)
@@ -183,10 +188,35 @@ def test_targets_are_where_the_layout_put_the_tokens(world: World, case: Case) -
     target = batch.targets["masked"]
     restored = batch.tokens.where(target == IGNORE, target)
     assert torch.equal(restored, clean.tokens) and int((target != IGNORE).sum()) >= 8
-    if case.variant in ("masked", "whole-word", "span", "schedule"):
+    if case.variant in ("masked", "whole-word", "span", "schedule", "ngram"):
         text = setup.tokenizer.decode(restored[0][batch.documents[0] == 1].tolist())
         whole = [" ".join(d.lower().replace(".", " . ").split()) for d in tiny.documents()]
         assert any(" ".join(text.replace(".", " . ").split()) in d for d in whole)
+
+
+@pytest.mark.parametrize("case", CAUSAL, ids=str)
+def test_a_causal_model_does_not_see_the_future(world: World, case: Case) -> None:
+    """[11] Another token at t: everything before t stays, in its document what follows moves, other documents stay."""
+    setup = set_up(world, case)
+    batch = setup.batch()
+    row = int(batch.documents.amax(1).argmax())
+    before = hidden_of(setup, batch)[row]
+    for place in (0, 1, 7, batch.tokens.shape[1] - 1):
+        if int(batch.documents[row, place]) == 0:
+            continue
+        other = 20 if int(batch.tokens[row, place]) != 20 else 21
+        moved = (hidden_of(setup, changed(batch, row, place, other))[row] - before).abs().amax(-1)
+        mine = batch.documents[row] == batch.documents[row, place]
+        after = torch.arange(len(moved)) >= place
+        assert float((moved * ~(mine & after)).max()) < 1e-6
+        assert float(moved[place]) > 1e-4
+        follows = (mine & after).nonzero().flatten().tolist()
+        assert len(follows) < 2 or float(moved[follows[1]]) > 1e-6  # what follows reads it
+
+
+def hidden_of(setup: Setup, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return setup.model.eval()(batch.tokens, batch.documents, batch.positions, batch.types)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if not c.pretrains], ids=str)
@@ -210,7 +240,12 @@ def padded(tokenizer: Any, texts: list[str], pairs: list[str] | None) -> Any:
     return tokenizer(texts, pairs, return_tensors="pt", padding=True)
 
 
-@pytest.mark.parametrize("case", COVER, ids=str)
+# recurrent networks have no twin; the other families' own heads: tests/parity
+TWINS = [c for c in COVER if c.preset.startswith(("bert", "roberta", "albert", "gpt", "electra", "loom"))
+         and c.variant not in ("replaced", "hybrid", "sentence-order")]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TWINS, ids=str)
 def test_the_folder_is_a_hugging_face_folder(tmp_path: Path, world: World, case: Case) -> None:
     """[10] Ids and outputs of the saved folder in plain AutoTokenizer and AutoModel, offline."""
     transformers = pytest.importorskip("transformers")
@@ -218,7 +253,7 @@ def test_the_folder_is_a_hugging_face_folder(tmp_path: Path, world: World, case:
     folder = str(save(setup, tmp_path / "bundle"))
     texts = TEXTS[:3]
     pairs = SECOND[:3] if case.variant.startswith("pairs") or case.variant == "next-sentence" else None
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder, padding_side="right")
     inputs = padded(theirs, texts, pairs)
     cls, sep = setup.tokenizer.cls_id, setup.tokenizer.sep_id
     for i, text in enumerate(texts):
@@ -227,11 +262,14 @@ def test_the_folder_is_a_hugging_face_folder(tmp_path: Path, world: World, case:
         assert inputs["input_ids"][i][inputs["attention_mask"][i] > 0].tolist() == ids
     mask = inputs["attention_mask"]
     positions = torch.arange(mask.shape[1]).expand_as(mask)
+    types = inputs.get("token_type_ids", torch.zeros_like(mask))
     with torch.no_grad():
-        hidden = setup.model.eval()(inputs["input_ids"], mask, positions, inputs["token_type_ids"])
+        hidden = setup.model.eval()(inputs["input_ids"], mask, positions, types)
         if case.pretrains:
-            ours = setup.model.heads["masked"](hidden, setup.model.token_embedding)
-            model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+            name = "masked" if "masked" in setup.model.heads else "causal"
+            ours = setup.model.heads[name](hidden, setup.model.token_embedding)
+            auto = transformers.AutoModelForMaskedLM if name == "masked" else transformers.AutoModelForCausalLM
+            model = auto.from_pretrained(folder).eval()
             close(model(**inputs).logits[mask > 0], ours[mask > 0])
             if case.variant == "next-sentence":
                 both = transformers.AutoModelForPreTraining.from_pretrained(folder).eval()
@@ -267,11 +305,15 @@ def test_the_grid_holds_every_preset_objective_and_task() -> None:
     """A new preset enters by itself; a new value of [objective] or [task] must be given its variant here."""
     from contract_cases import TASKS
 
+    from wordloom.config import OBJECTIVES as CONFIGS
     from wordloom.config import ClassifyConfig, MaskedConfig
 
-    assert {case.preset for case in CASES} == set(presets.PRESETS) == {case.preset for case in COVER}
-    objective = set(MaskedConfig.model_fields) - {"name"}
-    assert objective == {key for values in OBJECTIVES.values() for key in values} | {"rate"}
+    assert {case.preset for case in CASES} == set(ROWS) == {case.preset for case in COVER}
+    assert {case.variant for case in COVER} == {*OBJECTIVES, *TASKS} == {case.variant for case in CASES}
+    assert {v.get("name", "masked") for v in OBJECTIVES.values()} == set(CONFIGS)
+    masked = {key for v in OBJECTIVES.values() for key in v if v.get("name", "masked") == "masked"}
+    assert masked | {"rate"} == set(MaskedConfig.model_fields) - {"name"}
     untested = {"dropout", "stride", "max_windows", "separator"}  # numbers, tested in tests/tasks
     assert set(ClassifyConfig.model_fields) - {"name"} - untested == {k for v in TASKS.values() for k in v}
-    assert len(CASES) == len(presets.PRESETS) * (len(OBJECTIVES) + len(TASKS)) and math.isfinite(len(COVER))
+    own = {name: next((c for c in CASES if c.preset == name and c.pretrains), None) for name in ROWS}
+    assert all(own.values()), "a preset that no objective fits"

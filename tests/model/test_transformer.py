@@ -160,7 +160,7 @@ def test_classify_head_of_packed_rows_equals_rows_alone() -> None:
         ({"width": 32.0}, "width must be a whole number"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"norm_eps": 0}, "norm_eps must lie between 0 and 1"),
-        ({"activation": "relu"}, "activation 'relu' is unknown"),
+        ({"activation": "swish"}, "activation 'swish' is unknown"),
     ],
 )
 def test_impossible_architectures_are_refused(values: dict[str, object], message: str) -> None:

@@ -63,3 +63,13 @@ def test_every_step_learns(name: str, steps: int, warmup: float, decay: float) -
     assert all(0 < value <= 1 for value in values)
     peak = values.index(max(values))
     assert values[:peak] == sorted(values[:peak]) and values[peak:] == sorted(values[peak:], reverse=True)
+
+
+def test_noam_is_the_papers_equation() -> None:
+    """Vaswani et al. 2017, equation 3: D^-0.5 min(n^-0.5, n warmup^-1.5) for step n from 1; ours is over its peak."""
+    config = TrainConfig(schedule="noam", warmup=0.04)
+    paper = [512**-0.5 * min(n**-0.5, n * 4000**-1.5) for n in range(1, 100_001, 97)]
+    peak = 512**-0.5 * 4000**-0.5
+    ours = [factor(n - 1, 100_000, config) * peak for n in range(1, 100_001, 97)]
+    assert ours == pytest.approx(paper, rel=1e-12)
+    assert factor(0, 100, TrainConfig(schedule="noam", warmup=0.0)) == 1.0

@@ -19,7 +19,7 @@ from wordloom.vectors import (
     training,  # noqa: F401  (its import keeps compiled kernels apart from those of other sources)
 )
 from wordloom.vectors.simd import LANES
-from wordloom.vectors.weights import alias_table, aligned, gram_rows, keep_thresholds
+from wordloom.vectors.weights import alias_table, aligned, gram_rows, keep_thresholds, workspace
 
 V = 12
 ALL = 2**32 - 1  # a keep threshold of one
@@ -181,6 +181,8 @@ def simulate(
         def noise() -> list[int]:
             return [int(k) for k in draws(alias, state, negatives)]
 
+        for _ in sentence:
+            bits(state)  # subsampling draws for every word, kept or not
         coming = noise() if n > 1 else []
         for p in range(n if n > 1 else 0):
             now, coming = coming, noise() if p + 1 < n else []
@@ -209,6 +211,8 @@ def simulate_late(
         rate = max(low, lr * (1 - done / words))
         n = len(sentence)
         done += n
+        for _ in sentence:
+            bits(state)  # subsampling
         if n < 2:
             continue
         composed: dict[int, np.ndarray] = {}
@@ -257,6 +261,7 @@ def driven(
     common = (
         ids, starts, 0, len(sentences), inputs, outputs, stride, cbow, window, negatives, keep, alias, 0, plain,
         lr, low, words, np.zeros(8, np.int64), 0, np.array([9], np.uint64),
+        workspace(window, negatives, stride),
     )  # fmt: skip
     if grams is None:
         kernels.train_words(*common)
@@ -321,7 +326,7 @@ def test_held_out_sentences_are_not_trained_on() -> None:
     alias = alias_table(np.array([1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0], np.int64) + 0, 0.75)
     kernels.train_words(
         ids, starts, 0, 3, inputs, outputs, stride, False, 2, 2, np.full(V, ALL, np.uint32), alias, 2, False,
-        0.1, 0.1, 100, progress, 0, np.array([3], np.uint64),
+        0.1, 0.1, 100, progress, 0, np.array([3], np.uint64), workspace(2, 2, stride),
     )  # fmt: skip
     moved = set(np.flatnonzero(outputs.reshape(V, stride).any(1)))
     assert moved == {0, 1, 4, 5} and progress[0] == 6  # sentence 1 of every 2 is held out: words 2 and 3

@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from wordloom.api.choosing import choose
     from wordloom.api.embeddings import are_vectors, evaluate_vectors, export_vectors, load_vectors
     from wordloom.api.finetuning import finetune
+    from wordloom.api.generating import fill, generate, language_model, stream
+    from wordloom.api.importing import export_model, import_folder
     from wordloom.api.loading import evaluate, load, predict_lines
     from wordloom.api.pretraining import pretrain
+    from wordloom.api.probing import probe
     from wordloom.api.recipes import demo, run_recipe
     from wordloom.api.word2vec import vectors
 
@@ -20,13 +23,20 @@ __all__ = [
     "demo",
     "evaluate",
     "evaluate_vectors",
+    "export_model",
     "export_vectors",
+    "fill",
     "finetune",
+    "generate",
+    "import_folder",
+    "language_model",
     "load",
     "load_vectors",
     "predict_lines",
     "pretrain",
+    "probe",
     "run_recipe",
+    "stream",
     "train_tokenizer",
     "vectors",
 ]
@@ -36,10 +46,17 @@ _HOMES = {
     "train_tokenizer": "checking",
     "choose": "choosing",
     "finetune": "finetuning",
+    "fill": "generating",
+    "generate": "generating",
+    "language_model": "generating",
+    "stream": "generating",
+    "export_model": "importing",
+    "import_folder": "importing",
     "evaluate": "loading",
     "load": "loading",
     "predict_lines": "loading",
     "pretrain": "pretraining",
+    "probe": "probing",
     "demo": "recipes",
     "run_recipe": "recipes",
     "are_vectors": "embeddings",

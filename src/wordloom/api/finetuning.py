@@ -22,7 +22,7 @@ from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
 from wordloom.report import render
 from wordloom.run import Run
-from wordloom.tasks.classify import Classify, ClassifyStream
+from wordloom.tasks.classify import HEAD, Classify, ClassifyStream
 from wordloom.train import machine, parallel
 from wordloom.train.loop import fit
 
@@ -161,7 +161,7 @@ def finetune_parts(
                 start=list(start.report),
                 data=parts.facts(),
                 model={"start": start.name, "parameters": sum(p.numel() for p in model.parameters()),
-                       "layers": start.arch.layers, "width": start.arch.width, "pooling": task_config.pooling},
+                       "layers": start.arch.layers, "width": start.arch.width, "pooling": model.heads[HEAD].pooling},
                 hashes={"tokenizer": start.tokenizer.hash, "examples": parts.sha256},
             )  # fmt: skip
         outcome = fit(

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,30 @@ from torch import nn
 
 from wordloom import presets
 from wordloom.api.facts import finished_facts, settle_kernels
+from wordloom.api.held_out import BATCH, held_out_rows, held_out_scores, predicted
+from wordloom.api.objectives import make_layout, make_objective, predicted_share, refuse_unfit, without_auxiliary
 from wordloom.api.results import Result, say, score_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
-from wordloom.config import CorpusConfig, MaskedConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.config import (
+    CorpusConfig,
+    MaskedConfig,
+    ModelConfig,
+    Recipe,
+    SpansConfig,
+    Strict,
+    TokenizerConfig,
+    TrainConfig,
+)
 from wordloom.data.corpus import Corpus
-from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore, build_stores
 from wordloom.errors import ConfigError, DataError
-from wordloom.metrics import Score, bits_per_byte, bootstrap, interval, perplexity
+from wordloom.metrics import Score
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop import save_bundle
+from wordloom.model.build import AnyArchitecture, make_body
+from wordloom.model.interop import has_segments, save_bundle
 from wordloom.model.model import Model
-from wordloom.model.transformer import Transformer
-from wordloom.objectives.masked import Masked
 from wordloom.objectives.pretraining import Pretraining
+from wordloom.objectives.replaced import GENERATOR
 from wordloom.report import render
 from wordloom.run import Run
 from wordloom.text.quality import suggest_size
@@ -46,20 +57,15 @@ TABLES: dict[str, type[Strict]] = {
 }
 DEFAULTS: dict[str, Any] = {
     "train.epochs": 1.0,
-    # One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
-    "model.dropout": 0.0,
-    "model.attention_dropout": 0.0,
     # What leaves the unigram plateau in minutes on a CPU; AdamW at 1e-3 with 64 rows stays on it (docs/LOG.md).
-    "objective.name": "masked",
-    "objective.rate": 0.3,
     "train.batch": 32,
     "train.warmup": 0.02,
     "train.decay": 0.4,
 }
+MASKED = {"objective.rate": 0.3}
+# One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
+NO_DROPOUT = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
 MUON = {"train.optimiser": "muon", "train.lr": 3e-3}  # together: the rate is not one for AdamW
-HELD_OUT_ROWS = 512  # 65,000 tokens of 128-token rows: the interval of the loss is then about 1 %
-HELD_OUT_BATCH = 8  # rows evaluated together, and the unit of the bootstrap: 64 units carry an interval, 8 do not
-HELD_OUT_SEED = 20_000  # masks of the held-out rows; no training seed repeats them
 
 
 def pretrain(
@@ -82,8 +88,7 @@ def pretrain(
     if corpus is not None:
         settings["corpus.paths"] = [str(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
     chosen = recipe_from(settings, TABLES, base=recipe)
-    defaults = DEFAULTS if "optimiser" in chosen.train.model_fields_set else DEFAULTS | MUON
-    chosen = recipe_from({}, TABLES, base=chosen, defaults=defaults)
+    chosen = with_defaults(chosen)
     required(chosen.corpus, "corpus", "pretrain")
     world = parallel.start()
     torch.set_num_threads(machine.pick_threads(chosen.train.threads))
@@ -96,6 +101,21 @@ def pretrain(
             return _train(run, chosen, world, resume=resume, again=again, quiet=quiet)
     finally:
         parallel.stop()
+
+
+def with_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with what pre-training takes where it says nothing: of the preset first, then of every one."""
+    own = presets.preset(recipe.model.preset).defaults if recipe.model.preset else {}
+    name = recipe.objective.name if recipe.objective is not None else str(own.get("objective.name", "masked"))
+    if name != own.get("objective.name", "masked"):  # another objective's keys
+        own = {k: v for k, v in own.items() if not k.startswith("objective.")}
+    if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
+        own = {k: v for k, v in own.items() if not k.startswith("tokenizer.")}
+    muon = {} if "optimiser" in recipe.train.model_fields_set else MUON
+    attends = recipe.model.preset is None or presets.preset(recipe.model.preset).kind is Architecture
+    defaults = {**DEFAULTS, **muon, **(NO_DROPOUT if attends else {}), **(MASKED if name == "masked" else {})}
+    defaults |= {**own, "objective.name": name}
+    return recipe_from({}, TABLES, base=recipe, defaults=defaults)
 
 
 def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run:
@@ -111,15 +131,15 @@ def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run
 def refuse_impossible(recipe: Recipe) -> None:
     """Refuse what needs no reading of the text before a run is created, or worse, an old one replaced."""
     Corpus(required(recipe.corpus, "corpus", "pretrain"))
+    if recipe.train.freeze != "none":
+        raise ConfigError("pre-training trains all weights", where="train.freeze", cure="leave it out")
     if recipe.model.start is not None:
         raise ConfigError("pre-training starts from random weights", where="model.start", cure="leave it out")
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
         open_tokenizer(recipe.tokenizer.path)
-    architecture_of(recipe.model, recipe.model.preset or "bert-mini", None, recipe.train.length)
-    objective = recipe.objective or MaskedConfig()
-    if objective.next_sentence and objective.documents != "isolated":
-        cure = "remove objective.documents or objective.next_sentence"
-        raise ConfigError("next-sentence pairs are always isolated", cure=cure)
+    preset = recipe.model.preset or "bert-mini"
+    arch = architecture_of(recipe.model, preset, None, recipe.train.length)
+    refuse_unfit(recipe.objective or MaskedConfig(), arch.attention, preset)
 
 
 def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
@@ -129,6 +149,8 @@ def _prepare(run: Run, recipe: Recipe, quiet: bool) -> None:
     if not folder.exists():
         say(f"corpus: {', '.join(corpus_config.paths)}", quiet)
         tokenizer = get_tokenizer(corpus_config, config, quiet)
+        if isinstance(recipe.objective, SpansConfig):
+            tokenizer = tokenizer.with_sentinels(recipe.objective.sentinels)
         tokenizer.save(folder)
     tokenizer = Tokenizer.load(folder)
     folders = run.path / "store" / "train", run.path / "store" / "valid"
@@ -175,23 +197,22 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     config, objective_config = recipe.train, recipe.objective or MaskedConfig()
     tokenizer = Tokenizer.load(run.path / "tokenizer")
     train, valid = TokenStore.open(run.path / "store" / "train"), TokenStore.open(run.path / "store" / "valid")
-    objective = Masked(
-        objective_config, vocab_size=tokenizer.vocab_size, mask_id=tokenizer.mask_id, special_ids=tokenizer.special_ids
-    )
-    layout = _layout(train, tokenizer, config, objective_config)
-    if objective_config.next_sentence and valid.documents < 2:
+    objective = make_objective(objective_config, tokenizer)
+    layout = make_layout(train, tokenizer, config, objective_config, streams=config.batch)
+    if isinstance(objective_config, MaskedConfig) and objective_config.next_sentence and valid.documents < 2:
         cure = "raise corpus.valid_fraction or give more text"
         raise DataError(f"{valid.documents} held-out documents, where next-sentence pairs need two", cure=cure)
-    held_out = _held_out(_layout(valid, tokenizer, config, objective_config), objective)
+    held_out = held_out_rows(make_layout(valid, tokenizer, config, objective_config, streams=BATCH), objective)
     preset = recipe.model.preset or run.manifest.get("model", {}).get("preset")  # a resumed run measures nothing anew
-    preset = preset or world.share(_preset_for(config, tokenizer.vocab_size, objective_config.rate))
+    preset = preset or world.share(_preset_for(config, tokenizer.vocab_size, predicted_share(objective_config)))
     arch = architecture_of(recipe.model, preset, tokenizer, config.length)
     settle_kernels(run)
     torch.manual_seed(config.seed)
-    model = Model(Transformer(arch), objective.heads(arch))
+    model = Model(make_body(arch), objective.heads(arch))
     if world.writes and "model" not in run.manifest:
         run.update_manifest(**_model_facts(model, preset, tokenizer, run.path))
-    start_from_frequencies(model, train, tokenizer)
+    if "masked" in model.heads or GENERATOR in model.heads:
+        start_from_frequencies(model, train, tokenizer)
     job = Pretraining(objective, held_out)
     stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
     outcome = fit(
@@ -204,7 +225,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         layers=layers_of(model),
         facts={"tokenizer": tokenizer.hash, "tokens": train.manifest["sha256"], "preset": preset},
         unigram_entropy=train.unigram_entropy,
-        flops_per_token=flops_per_token(arch, config.length, objective_config.rate),
+        flops_per_token=flops_per_token(arch, config.length, predicted_share(objective_config)),
         resume_command=again,
         quiet=quiet,
         world=world,
@@ -212,35 +233,22 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     if not world.writes:
         return Result(run.path, "pretrain", outcome.scores)
     extra = {"tokenizer_hash": tokenizer.hash, "length": config.length, "preset": preset, "scores": outcome.scores}
-    save_bundle(run.bundle, model, "pretrained", extra, also=tokenizer.save, overwrite=True)
-    scores = held_out_scores(job, model, train)
+    also = partial(tokenizer.save, segments=has_segments(arch))
+    kept = without_auxiliary(model, objective)
+    save_bundle(run.bundle, kept, "pretrained", extra, also=also, tokens=tokenizer.ends, overwrite=True)
+    scores = held_out_scores(job, model, train, tokenizer.special_ids)
     values = {k: score_json(v) for k, v in scores.items()}
-    examples = sum(job.counts(b)["masked"] for b in held_out)
+    examples = sum(next(iter(job.counts(b).values())) for b in held_out)
     measured = {"main": "loss", "scores": values, "examples": examples}
     run.write_scores(measured)
     run.update_manifest(**finished_facts(run, outcome))
     run.finish()
-    return Result(run.path, "pretrain", measured, _notes(scores, outcome, train, preset), render(run.path))
+    return Result(
+        run.path, "pretrain", measured, _notes(scores, outcome, train, preset, predicted(job)), render(run.path)
+    )
 
 
-def _layout(store: TokenStore, tokenizer: Tokenizer, config: TrainConfig, objective: MaskedConfig) -> Any:
-    ids = {"cls_id": tokenizer.cls_id, "sep_id": tokenizer.sep_id, "pad_id": tokenizer.pad_id}
-    if objective.next_sentence:
-        return PairRows(store, config.length, seed=config.seed, **ids)
-    return PackedRows(store, config.length, seed=config.seed, documents=objective.documents, **ids)
-
-
-def _held_out(layout: Any, objective: Masked) -> list[Any]:
-    """Held-out rows with masks that never change, whatever the training's batch: drawn for all rows at once."""
-    rows = min(layout.rows_per_epoch, HELD_OUT_ROWS)
-    if rows == 0:
-        raise DataError("no held-out text is long enough for a row", cure="raise corpus.valid_fraction or add text")
-    rng = np.random.Generator(np.random.Philox(key=[HELD_OUT_SEED, 0]))
-    batch = objective.corrupt(layout.batch(layout.order(0, rows)), rng, 1.0)
-    return batch.split(max(-(-rows // HELD_OUT_BATCH), min(8, rows)))  # the bootstrap draws whole parts: never one
-
-
-def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> Architecture:
+def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> AnyArchitecture:
     """The preset's row with what the recipe replaces; a row never shorter than the training's.
 
     tokenizer: None only to learn whether the values are possible.
@@ -248,11 +256,13 @@ def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None
     vocab_size, pad_id = (tokenizer.vocab_size, tokenizer.pad_id) if tokenizer is not None else (1, 0)
     overrides = {k: v for k, v in model.model_dump(exclude={"preset", "start"}).items() if v is not None}
     arch = presets.architecture(preset, vocab_size, **overrides)
-    if length > arch.max_positions:
+    if arch.limit is not None and length > arch.limit:
         raise ConfigError(
-            f"train.length {length} is more than the {arch.max_positions} positions of {preset}",
+            f"train.length {length} is more than the {arch.limit} positions of {preset}",
             cure=f"set model.max_positions = {length}",
         )
+    if isinstance(arch, Architecture) and arch.position_offset:  # RoBERTa's positions begin after the padding's row
+        return dataclasses.replace(arch, pad_id=pad_id, position_offset=pad_id + 1)
     return dataclasses.replace(arch, pad_id=pad_id)
 
 
@@ -266,7 +276,8 @@ def start_from_frequencies(model: Model, store: TokenStore, tokenizer: Tokenizer
     for i in range(0, len(store.tokens), 1 << 22):  # the store may be larger than memory
         counts += np.bincount(store.tokens[i : i + (1 << 22)], minlength=tokenizer.vocab_size)
     counts[tokenizer.special_ids] = 1.0  # never masked
-    bias = model.heads["masked"].bias
+    head = "masked" if "masked" in model.heads else f"{GENERATOR}.head"
+    bias = model.get_submodule(f"heads.{head}").bias
     assert isinstance(bias, nn.Parameter)
     with torch.no_grad():
         bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
@@ -274,21 +285,30 @@ def start_from_frequencies(model: Model, store: TokenStore, tokenizer: Tokenizer
 
 def layers_of(model: Model) -> list[tuple[int, list[nn.Parameter]]]:
     """(depth, parameters) from the embeddings up: what Muon, layer-wise decay and freezing need to know."""
-    return [(depth, list(module.parameters())) for depth, module in enumerate(model.body.layers_by_depth())]
+    stacks = [model.body, *(model.heads[name] for name in (GENERATOR,) if name in model.heads)]
+    return [
+        (depth, list(module.parameters()))
+        for stack in stacks
+        for depth, module in enumerate(stack.layers_by_depth())  # type: ignore[operator]
+    ]
 
 
-def flops_per_token(arch: Architecture, length: int, rate: float) -> float:
+def flops_per_token(arch: AnyArchitecture, length: int, rate: float) -> float:
     """Floating-point operations of one trained token, forward and backward (Kaplan et al. 2020, section 2.1).
 
     6 per matrix parameter, 12 L T D for attention over rows of T, and the vocabulary product at the masked share.
     """
     head = rate * (arch.width**2 + arch.width * arch.vocab_size)
-    return 6.0 * (body_parameters(arch) + head) + 12.0 * arch.layers * length * arch.width
+    products = 6.0 * (body_parameters(arch) + head)
+    return products + 12.0 * arch.layers * length * arch.width if isinstance(arch, Architecture) else products
 
 
-def body_parameters(arch: Architecture) -> int:
-    """Parameters of the layers' matrices: what computing a token costs, embeddings aside."""
-    return arch.layers * (4 * arch.width**2 + 2 * arch.width * arch.ffn_width)
+def body_parameters(arch: AnyArchitecture) -> int:
+    """Parameters of the layers' matrices, as often as they are applied: what a token costs, embeddings aside."""
+    with torch.device("meta"):
+        body = make_body(arch)
+    layers = body.layers_by_depth()[1:]
+    return sum(p.numel() for layer in layers for p in layer.parameters() if p.dim() == 2) * arch.layers // len(layers)
 
 
 def _preset_for(config: TrainConfig, vocab_size: int, rate: float) -> str:
@@ -308,32 +328,6 @@ def _preset_for(config: TrainConfig, vocab_size: int, rate: float) -> str:
     return affordable
 
 
-def held_out_scores(job: Pretraining, model: Model, store: TokenStore) -> dict[str, Score]:
-    """Held-out loss with a 95 % bootstrap interval over the held-out batches (nan of one row), and what
-    follows from it."""
-    name = next(iter(job.counts(job.held_out[0])))
-    sums, counts = (np.asarray(v, dtype=np.float64) for v in job.by_batch(model, name))
-    value = float(sums.sum() / counts.sum())
-    low = high = math.nan  # one row alone has no spread to take an interval from
-    if len(sums) > 1:
-        low, high = interval(bootstrap(lambda w: (w @ sums) / (w @ counts), len(sums)))
-
-    def as_score(f: Any) -> Score:
-        return Score(f(value), f(low), f(high))
-
-    return {
-        "loss": as_score(lambda x: x),
-        "perplexity": Score(perplexity(value), perplexity(low), perplexity(high), "per masked token"),
-        "bits_per_byte": dataclasses.replace(
-            as_score(lambda x: bits_per_byte(x, store.bytes_per_token)),
-            note="of masked tokens, at the store's mean length",
-        ),
-        "below_unigram": Score(
-            store.unigram_entropy - value, store.unigram_entropy - high, store.unigram_entropy - low
-        ),
-    }
-
-
 def _data_facts(config: CorpusConfig, train: TokenStore, valid: TokenStore) -> dict[str, Any]:
     def part(store: TokenStore) -> dict[str, Any]:
         facts = {"documents": store.documents, "tokens": len(store.tokens), "bytes_per_token": store.bytes_per_token}
@@ -350,8 +344,8 @@ def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) ->
             "parameters": sum(p.numel() for p in model.parameters()),
             "layers": arch.layers,
             "width": arch.width,
-            "heads": arch.heads,
-            "positions": arch.max_positions,
+            **({"heads": arch.heads} if isinstance(arch, Architecture) else {"cell": arch.cell}),
+            "positions": arch.limit,
         },
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},
         "hashes": {"tokenizer": tokenizer.hash},
@@ -359,12 +353,12 @@ def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) ->
     }
 
 
-def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset: str) -> list[str]:
+def _notes(scores: dict[str, Score], outcome: Outcome, store: TokenStore, preset: str, unit: str) -> list[str]:
     loss, entropy = scores["loss"], store.unigram_entropy
     span = f"[{loss.low:.3f}, {loss.high:.3f}] " if math.isfinite(loss.low) else ""
     notes = [
         f"{preset}: {outcome.step} steps in {outcome.seconds:.0f} s; held-out loss {loss.value:.3f} {span}"
-        f"nats per masked token; unigram entropy {entropy:.3f}"
+        f"nats per {unit}; unigram entropy {entropy:.3f}"
     ]
     if (loss.high if span else loss.value) >= entropy:
         notes.append("the model has not learned more than word frequencies: train longer or raise train.lr")

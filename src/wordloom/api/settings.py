@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wordloom.config import Recipe, Strict, make, merge, read_recipe
+from wordloom.config import OBJECTIVES, Recipe, Strict, make, merge, read_recipe
 from wordloom.errors import ConfigError, RunError
 from wordloom.run import Run, read_manifest
 
@@ -72,10 +72,10 @@ def refuse_changes(
     for table, model in tables.items():
         was, now = ((getattr(r, table) or model.model_construct()).model_dump() for r in (before, chosen))
         for key in was:
-            if f"{table}.{key}" not in hashed and was[key] != now[key]:
+            if f"{table}.{key}" not in hashed and was[key] != now.get(key):  # another objective has other keys
                 run.close()
                 raise RunError(
-                    f"cannot resume exactly: {table}.{key} was {was[key]!r} and is {now[key]!r} now",
+                    f"cannot resume exactly: {table}.{key} was {was[key]!r} and is {now.get(key)!r} now",
                     where=run.path,
                     cure="use what the run was started with, or start a new run",
                 )
@@ -84,10 +84,13 @@ def refuse_changes(
 def _dotted(key: str, tables: Mapping[str, type[Strict]]) -> str:
     if "." in key:
         return key
-    for table, model in tables.items():
-        if key in model.model_fields:
+    keys = {table: [*model.model_fields] for table, model in tables.items()}
+    if "objective" in keys:
+        keys["objective"] = list(dict.fromkeys(k for model in OBJECTIVES.values() for k in model.model_fields))
+    for table, its in keys.items():
+        if key in its:
             return f"{table}.{key}"
-    known = sorted({k for m in tables.values() for k in m.model_fields})
+    known = sorted({k for its in keys.values() for k in its})
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     raise ConfigError(f"unknown setting {key!r}; {hint}", cure="correct that name")

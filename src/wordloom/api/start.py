@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from wordloom import presets
 from wordloom.api.pretraining import architecture_of, open_tokenizer
-from wordloom.config import Recipe, TokenizerConfig
+from wordloom.config import Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import is_linear
-from wordloom.model.architecture import Architecture
-from wordloom.model.interop import apply_states, load_hf
+from wordloom.model.build import AnyArchitecture, make_body
+from wordloom.model.interop import apply_states, load_any
 from wordloom.model.model import Model
-from wordloom.model.transformer import Transformer
 from wordloom.text.tokenizer import Tokenizer
 
 
@@ -26,7 +25,7 @@ class Start:
     """Architecture, tokenizer and (unless random) the weights a model begins with. ``report``: what was ignored."""
 
     name: str
-    arch: Architecture
+    arch: AnyArchitecture
     tokenizer: Tokenizer
     states: Mapping[str, Mapping[str, Tensor]] | None
     report: tuple[str, ...] = field(default=())
@@ -35,11 +34,11 @@ class Start:
         """The same shape and tokenizer without the weights: what shows the gain from pre-training."""
         return replace(self, name=f"{self.name} (random weights)", states=None)
 
-    def build(self, make_heads: Callable[[Architecture], Mapping[str, nn.Module]], seed: int) -> Model:
+    def build(self, make_heads: Callable[[AnyArchitecture], Mapping[str, nn.Module]], seed: int) -> Model:
         """A model whose random parts are a function of ``seed``: the heads first, then the body, from one stream."""
         torch.manual_seed(seed)
         heads = make_heads(self.arch)
-        model = Model(Transformer(self.arch), heads)
+        model = Model(make_body(self.arch), heads)
         if self.states is not None:
             # A classifier found in the folder belongs to other labels; the pooler is general and is kept.
             apply_states(model, {k: v for k, v in self.states.items() if k != "classify"})
@@ -73,7 +72,7 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
         inside = folder / "vectors"
         cure = f"start from its vectors, {inside}" if inside.is_dir() else "start from the preset tf-idf again"
         raise BundleError("a linear classifier has no weights to start from", where=name, cure=cure)
-    loaded = load_hf(folder)
+    loaded = load_any(folder)
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > loaded.arch.vocab_size:
         raise BundleError(
@@ -87,7 +86,10 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
 
 
 def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:
-    config = recipe.tokenizer or TokenizerConfig()
+    defaults = presets.preset(name).defaults.items()
+    own = {k.removeprefix("tokenizer."): v for k, v in defaults if k.startswith("tokenizer.")}
+    given = (recipe.tokenizer or TokenizerConfig()).model_dump(exclude_unset=True)
+    config = make(TokenizerConfig, {**own, **given})
     if config.vocab_size == "auto":
         config = config.model_copy(update={"vocab_size": 8192})
     tokenizer = open_tokenizer(config.path) if config.path is not None else Tokenizer.train(texts, config)

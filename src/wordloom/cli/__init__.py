@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wordloom.cli import models, words
+from wordloom.cli import generate, models, probe, words
 from wordloom.errors import WordloomError
 
 app = typer.Typer(
@@ -34,11 +34,15 @@ for verb in (
     models.finetune,
     models.evaluate,
     models.predict,
+    generate.generate,
+    generate.fill,
+    probe.probe,
     words.choose,
     models.run,
     models.demo,
 ):
     app.command()(verb)
+app.command("import")(models.import_folder)
 
 
 def main() -> None:

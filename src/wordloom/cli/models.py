@@ -161,6 +161,19 @@ def finetune(
     print(result.summary())
 
 
+def import_folder(
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="config.json, weights and tokenizer of a public model")
+    ],
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """Read a public model exactly, or refuse it with the list of what does not fit; leaves a bundle."""
+    from wordloom import api
+
+    print("\n".join(api.import_folder(source, out, overwrite=overwrite)))
+
+
 def evaluate(
     models: Annotated[
         list[str],

@@ -115,25 +115,37 @@ def odd_one_out(
 
 
 def export(
-    source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="file to write")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="vectors (a run or file); with --to hf: a run or bundle")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="file or folder to write")],
     to: Annotated[
         str,
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="text, binary (word2vec), glove, fasttext (.bin), folder (ours), gensim (.kv: a pickle)",
+            help="of a model: hf (a folder that plain transformers opens); of vectors: text, binary (word2vec), glove, "
+            "fasttext (.bin), folder (ours), gensim (.kv: a pickle)",
         ),
     ] = "text",
+    family: Annotated[
+        str | None,
+        typer.Option("--as", metavar="FAMILY", help="hf: the family to write where several fit, such as modernbert"),
+    ] = None,
     encoding: Encoding = "utf-8",
     space: Annotated[
         str | None, typer.Option(metavar="SIGN", help="text, glove, binary: instead of a space in a word, such as _")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is there")] = False,
 ) -> None:
-    """Write vectors in another program's format."""
+    """Write a model as a public folder (--to hf), or vectors in another program's format."""
     from wordloom import api
 
+    if to == "hf":
+        print("\n".join(api.export_model(source, out, family=family, overwrite=overwrite)))
+        return
+    if family is not None:
+        raise ConfigError("--as is of models", cure="write --to hf with it")
     api.export_vectors(_open_vectors(source, encoding), out, to, space=space, overwrite=overwrite)
     print(f"written: {out}")
 

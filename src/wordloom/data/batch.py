@@ -26,6 +26,9 @@ class Batch:
     examples: tensors of a task that are not row-aligned (labels, window positions); a batch that
         has them is not split by rows.
     ids: names of the documents, for messages only (``file:line``).
+    continues: each row goes on where the same row of the batch before ended (contiguous streams).
+    source: what an encoder reads, row by row beside what the decoder of this batch is given: document k of a row
+        belongs to document k of the source's row, which may be of another length.
     """
 
     tokens: Tensor
@@ -36,6 +39,8 @@ class Batch:
     targets: dict[str, Tensor] = field(default_factory=dict)
     examples: dict[str, Tensor] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
+    continues: bool = False
+    source: Batch | None = None
 
     @property
     def rows(self) -> int:
@@ -43,8 +48,8 @@ class Batch:
 
     @property
     def real_tokens(self) -> int:
-        """Tokens that are not padding: what every throughput figure counts."""
-        return int((self.documents > 0).sum())
+        """Tokens that are not padding, of the source too: what every throughput figure counts."""
+        return int((self.documents > 0).sum()) + (0 if self.source is None else self.source.real_tokens)
 
     def to(self, device: torch.device | str) -> Batch:
         def move(t: Tensor) -> Tensor:
@@ -59,6 +64,7 @@ class Batch:
             word_starts=None if self.word_starts is None else move(self.word_starts),
             targets={k: move(v) for k, v in self.targets.items()},
             examples={k: move(v) for k, v in self.examples.items()},
+            source=None if self.source is None else self.source.to(device),
         )
 
     def split(self, parts: int) -> list[Batch]:
@@ -82,6 +88,7 @@ class Batch:
             word_starts=None if self.word_starts is None else self.word_starts[a:b],
             targets={k: v[a:b] for k, v in self.targets.items()},
             ids=self.ids[a:b] if len(self.ids) == self.rows else self.ids,
+            source=None if self.source is None else self.source._rows(a, b),
         )
 
 

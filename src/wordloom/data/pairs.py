@@ -1,4 +1,6 @@
-"""Sentence pairs for next-sentence prediction (Devlin et al. 2019, section 3.1, task 2)."""
+"""Pairs of text pieces: next-sentence prediction (Devlin et al. 2019, section 3.1, task 2) and sentence order
+(Lan et al. 2020, section 3.1, "Inter-sentence coherence loss").
+"""
 
 from __future__ import annotations
 
@@ -22,22 +24,25 @@ class PairRows:
     span is split anew, at a random sentence start of its inside (without one: in the middle): A is the first
     part; B is the second part (label 0, "is next") or, half of the time, as long a piece of another document
     from the start of a sentence (label 1). Types are 0 for [CLS] A [SEP], 1 for B [SEP].
+    swaps: half of the time the same two parts change places instead (label 1), which needs one document only.
 
     Where this differs from BERT's program: a row may hold several pairs, and the true second part that a
     random B replaces is not reused in that epoch (in others it is seen). A document of a single token makes
     no pair; ``skipped_tokens`` counts such tokens.
     """
 
-    def __init__(self, store: TokenStore, length: int, *, cls_id: int, sep_id: int, pad_id: int, seed: int):
+    def __init__(
+        self, store: TokenStore, length: int, *, cls_id: int, sep_id: int, pad_id: int, seed: int, swaps: bool = False
+    ):
         if length < 8:
             raise ConfigError(f"rows of {length} tokens hold no pair", cure="choose a length of at least 8")
-        if np.count_nonzero(np.diff(store.starts)) < 2:
+        if not swaps and np.count_nonzero(np.diff(store.starts)) < 2:
             raise DataError(
                 "next-sentence pairs need at least two documents",
                 where=store.folder,
                 cure='split the corpus into documents (documents = "line" or "blank-line"), or leave out next_sentence',
             )
-        self.store, self.length, self.seed = store, length, seed
+        self.store, self.length, self.seed, self._swaps = store, length, seed, swaps
         self._special = (cls_id, sep_id, pad_id)
         self._tokens = np.asarray(store.tokens)
         nothing = np.empty(0, np.int64)
@@ -65,7 +70,8 @@ class PairRows:
     def batch(self, row_numbers: Sequence[int] | NDArray[np.int64]) -> Batch:
         """A Batch of (B, T), a pure function of (seed, row number).
 
-        ``targets["next_sentence"]`` (B, T) is 0 (next) or 1 (random) at each [CLS], IGNORE elsewhere.
+        ``targets["next_sentence"]`` (B, T) is 0 (next) or 1 (random) at each [CLS], IGNORE elsewhere; with swaps it is
+        ``targets["sentence_order"]``, 0 (as written) or 1 (swapped).
         """
         numbers = np.asarray(row_numbers, np.int64)
         shape = (len(numbers), self.length)
@@ -76,7 +82,7 @@ class PairRows:
             (self._tokens, self.store.starts, self.store.sentences),
             (self.store.word_bits, self.store.word_table is not None),
             (self._from, self._to, self._document, self._pairs),
-            (np.uint64(self.seed % 2**64), self._special[0], self._special[1]),
+            (np.uint64(self.seed % 2**64), self._special[0], self._special[1], self._swaps),
             numbers,
             (tokens, documents, positions, types, labels),
             word_starts,
@@ -88,7 +94,7 @@ class PairRows:
             positions=torch.from_numpy(positions),
             types=torch.from_numpy(types),
             word_starts=torch.from_numpy(word_starts),
-            targets={"next_sentence": torch.from_numpy(labels)},
+            targets={"sentence_order" if self._swaps else "next_sentence": torch.from_numpy(labels)},
             ids=tuple(self.store.place(int(d)) for d in first),
         )
 
@@ -149,7 +155,7 @@ def _fill(source, words, plan, values, numbers, out, word_starts):  # type: igno
     stored, starts, sentences = source
     bits, by_token = words
     begins, ends, owners, row_pairs = plan
-    seed, cls_id, sep_id = values
+    seed, cls_id, sep_id, swaps = values
     tokens, documents, positions, types, labels = out
     rows = len(row_pairs) - 1
     for r in range(len(numbers)):
@@ -160,15 +166,17 @@ def _fill(source, words, plan, values, numbers, out, word_starts):  # type: igno
             a, b = begins[p], ends[p]
             middle = _split(sentences, a, b, mix(key + np.uint64(1)))
             label = np.int64(mix(key + np.uint64(2)) >> np.uint64(63))
-            second, second_end = middle, b
-            if label == 1:
+            first, first_end, second, second_end = a, middle, middle, b
+            if label == 1 and swaps:
+                first, first_end, second, second_end = middle, b, a, middle
+            elif label == 1:
                 second, stop = _elsewhere(starts, sentences, owners[p], mix(key + np.uint64(3)))
                 second_end = min(second + b - middle, stop)
             begin = slot
             tokens[r, slot], labels[r, slot] = cls_id, label
             slot += 1
             for part in range(2):
-                for i in range(a if part == 0 else second, middle if part == 0 else second_end):
+                for i in range(first if part == 0 else second, first_end if part == 0 else second_end):
                     token = np.int64(stored[i])
                     bit = token if by_token else i
                     tokens[r, slot], types[r, slot] = token, part

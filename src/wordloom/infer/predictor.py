@@ -6,6 +6,7 @@ It knows no task by name: the task object (its windows, logits and decoding) is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -19,8 +20,8 @@ from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
 from wordloom.metrics import Score
-from wordloom.model.architecture import Architecture
-from wordloom.model.interop import load_bundle, save_bundle
+from wordloom.model.build import AnyArchitecture
+from wordloom.model.interop import has_segments, load_bundle, save_bundle
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
 
@@ -43,7 +44,7 @@ class Answers(Protocol):
 
     pairs: bool  # whether an example is two texts
 
-    def heads(self, arch: Architecture) -> Mapping[str, nn.Module]:
+    def heads(self, arch: AnyArchitecture) -> Mapping[str, nn.Module]:
         """Fresh heads by name: what the model must have."""
 
     def logits(self, model: nn.Module, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
@@ -112,7 +113,8 @@ class Predictor:
         if self.task.labels:
             extra["labels"] = list(self.task.labels)
         kind = str(extra["task"]["name"])
-        save_bundle(folder, self.model, kind, extra, also=self.tokenizer.save, overwrite=overwrite)
+        also = partial(self.tokenizer.save, segments=has_segments(self.model.arch))
+        save_bundle(folder, self.model, kind, extra, also=also, tokens=self.tokenizer.ends, overwrite=overwrite)
 
     @property
     def labels(self) -> tuple[str, ...]:

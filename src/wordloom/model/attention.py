@@ -24,16 +24,59 @@ def document_mask(documents: Tensor) -> Tensor | None:
     query keeps at least itself no softmax is taken over nothing, so padding never yields a NaN.
     Costs one comparison and, on a GPU, one synchronisation; called once per batch, not per layer.
     """
-    if bool((documents == documents[:, :1]).all()):
+    return mask_between(documents, documents)
+
+
+def mask_between(queries: Tensor, keys: Tensor) -> Tensor | None:
+    """As `document_mask` for document numbers of queries (B, T) and other keys (B, S) -> (B, 1, T, S)."""
+    if bool((keys == queries[:, :1]).all()) and bool((queries == queries[:, :1]).all()):
         return None
-    return documents[:, None, :, None] == documents[:, None, None, :]
+    return queries[:, None, :, None] == keys[:, None, None, :]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: bool) -> Tensor:
-    """q, k, v (B, H, T, d), mask bool broadcastable to (B, H, T, T) or None -> (B, H, T, d).
+def order_mask(queries: int, keys: int, causal: bool, window: int | None, device: torch.device) -> Tensor | None:
+    """What order forbids the last T of S tokens: bool (1, 1, T, S), or None where nothing is forbidden.
 
-    dropout_p is the probability with which a weight is dropped while training (Devlin et al. 2019, A.2).
+    causal: no later one is seen; window: none that is so far away or farther. Distance is counted in columns, which
+    inside a document is the distance of positions.
     """
+    if window is None and (not causal or queries == 1):
+        return None
+    column = torch.arange(keys, device=device)
+    ahead = column[None, :] - column[keys - queries :, None]  # (T, S) key - query
+    allowed = ahead <= 0 if causal else torch.ones_like(ahead, dtype=torch.bool)
+    if window is not None:
+        allowed = allowed & (ahead.abs() < window)
+    return allowed[None, None]
+
+
+def past_mask(causal_rows: Tensor, queries: int, keys: int) -> Tensor | None:
+    """causal_rows (B,) bool -> bool (B, 1, T, S): rows where it is True see no later token, the others all; or None."""
+    past = order_mask(queries, keys, True, None, causal_rows.device)
+    return None if past is None else past | ~causal_rows[:, None, None, None]
+
+
+def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """What two masks allow together; None allows everything."""
+    return b if a is None else a if b is None else a & b
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    dropout_p: float,
+    training: bool,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """q (B, H, T, d), k, v (B, H, S, d), mask bool broadcastable to (B, H, T, S) or None -> (B, H, T, d).
+
+    bias, broadcastable to (B, H, T, S), is added to the scores after their division by sqrt(d). dropout_p is the
+    probability with which a weight is dropped while training (Devlin et al. 2019, A.2).
+    """
+    if bias is not None:
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p if training else 0.0)
 
 
@@ -58,11 +101,19 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 def attend_plain(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float, training: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    dropout_p: float,
+    training: bool,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As `attend`, and also the weights (B, H, T, T) before dropout: row t sums to 1 over the keys t sees."""
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
+    """As `attend`, and also the weights (B, H, T, S) before dropout: row t sums to 1 over the keys t sees."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights = torch.softmax(scores, dim=-1)  # (B, H, T, T)
+    weights = torch.softmax(scores, dim=-1)  # (B, H, T, S)
     return dropout(weights, dropout_p, training) @ v, weights

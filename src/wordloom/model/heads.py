@@ -5,43 +5,88 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wordloom.model.architecture import Architecture
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture
 from wordloom.model.kernels import linear_cross_entropy
-from wordloom.model.layers import LayerNorm, Linear, cross_entropy_sum, dropout, gelu, linear
+from wordloom.model.layers import Linear, activate, cross_entropy_sum, dropout, linear, make_norm
 
 
-class MaskedHead(nn.Module):
-    """Masked-token logits: dense, GELU, LayerNorm, then the token embedding as output matrix, plus a bias.
+class TokenHead(nn.Module):
+    """Logits of tokens: states -> (transform) -> output matrix.
 
-    Devlin et al. 2019, section 3.1 (task 1); the transform before the output matrix is in their code only.
-    The embedding is passed in, not held: a tied weight has one owner and is saved once.
+    The token table is the output matrix where the architecture is tied: it is passed in, not held, so that a tied
+    weight has one owner and is saved once. Else the head holds its own.
     """
 
-    def __init__(self, arch: Architecture):
+    def __init__(self, arch: AnyArchitecture, transform: bool, bias: bool):
         super().__init__()
-        self.dense = Linear(arch.width, arch.width, arch.init_std)
-        self.norm = LayerNorm(arch.width, arch.norm_eps)
-        self.bias = nn.Parameter(torch.zeros(arch.vocab_size))
+        width = arch.embedding_width or arch.width
+        self.activation = arch.activation
+        if transform:
+            self.dense = Linear(arch.width, width, arch.init_std, bias=arch.bias)
+            self.norm = make_norm(arch, width)
+        std = width**-0.5 if arch.init == "inputs" else arch.init_std
+        self.output = None if arch.tied else nn.Parameter(torch.empty(arch.vocab_size, width).normal_(0, std))
+        self.bias = nn.Parameter(torch.zeros(arch.vocab_size)) if bias else None
 
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
-        """states (N, D) gathered at the masked positions, embedding (V, D) -> logits (N, V)."""
-        return linear(self.transform(states), embedding, self.bias)
+        """states (..., D), embedding (V, E) -> logits (..., V)."""
+        return linear(self.transform(states), embedding if self.output is None else self.output, self.bias)
 
     def transform(self, states: Tensor) -> Tensor:
-        """(N, D) -> (N, D), what the output matrix is applied to."""
-        return self.norm(gelu(self.dense(states)))
+        """(..., D) -> (..., E), what the output matrix is applied to."""
+        return states
 
-    def loss(self, states: Tensor, embedding: Tensor, targets: Tensor) -> Tensor:
-        """Sum of the cross entropy of targets (N,) -> (), float32 at least. The (N, V) logits live only here."""
-        return linear_cross_entropy(self.transform(states), embedding, self.bias, targets)
+    def loss(self, states: Tensor, embedding: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """states (N, D): sum of the cross entropy of targets (N,) -> (), float32 at least.
+
+        smoothing e: the target distribution is 1 - e on the target plus e / V on every token (Vaswani et al. 2017,
+        section 5.4; Szegedy et al. 2016, section 7), as torch's ``label_smoothing``. With logits z that loss is
+        log sum exp z - (1 - e) z[target] - e mean(z) = cross entropy + e (z[target] - mean(z)), and a mean of logits
+        is the logit of the mean row: nothing of (N, V) is needed but for the cross entropy.
+        """
+        matrix = embedding if self.output is None else self.output
+        x = self.transform(states)  # (N, E)
+        total = linear_cross_entropy(x, matrix, self.bias, targets)
+        if smoothing == 0:
+            return total
+        excess = (x * (matrix[targets] - matrix.mean(0))).sum(dtype=total.dtype)
+        if self.bias is not None:
+            excess = excess + (self.bias[targets] - self.bias.mean()).sum()
+        return total + smoothing * excess
+
+
+class MaskedHead(TokenHead):
+    """Masked-token logits: dense, activation, norm, then the output matrix and a bias.
+
+    Devlin et al. 2019, section 3.1 (task 1); the transform before the output matrix is in their code only.
+    """
+
+    def __init__(self, arch: AnyArchitecture):
+        super().__init__(arch, transform=True, bias=True)
+
+    def transform(self, states: Tensor) -> Tensor:
+        return self.norm(activate(self.dense(states), self.activation))
+
+
+class CausalHead(TokenHead):
+    """Next-token logits: the output matrix alone (Radford et al. 2018, equation 2), of a decoder too."""
+
+    def __init__(self, arch: AnyArchitecture):
+        super().__init__(arch, transform=False, bias=arch.output_bias)
+        self.scale = arch.width**-0.5 if arch.output_scale else 1.0
+
+    def transform(self, states: Tensor) -> Tensor:
+        return states if self.scale == 1.0 else states * self.scale
 
 
 class Pooler(nn.Module):
     """tanh(dense(state of [CLS])): (N, D) -> (N, D)."""
 
-    def __init__(self, arch: Architecture):
+    def __init__(self, arch: AnyArchitecture):
         super().__init__()
         self.dense = Linear(arch.width, arch.width, arch.init_std)
 
@@ -52,7 +97,7 @@ class Pooler(nn.Module):
 class PairHead(nn.Module):
     """Next-sentence logits (Devlin et al. 2019, section 3.1, task 2); class 0: B follows A, class 1: it does not."""
 
-    def __init__(self, arch: Architecture):
+    def __init__(self, arch: AnyArchitecture):
         super().__init__()
         self.pooler = Pooler(arch)
         self.output = Linear(arch.width, 2, arch.init_std)
@@ -66,31 +111,71 @@ class PairHead(nn.Module):
         return cross_entropy_sum(self(states), targets)
 
 
-class ClassifyHead(nn.Module):
-    """Logits of C classes per window (Devlin et al. 2019, section 4.1).
+Pooling = Literal["cls", "mean", "last"]
 
-    pooling "cls": pooler of the [CLS] state, dropout, linear: exactly the public sequence classifier.
+
+class ReplacedHead(nn.Module):
+    """One logit per token, above 0: not the original (Clark et al. 2020, section 2; the dense layer: their code)."""
+
+    def __init__(self, arch: AnyArchitecture):
+        super().__init__()
+        self.activation = arch.activation
+        self.dense = Linear(arch.width, arch.width, arch.init_std)
+        self.output = Linear(arch.width, 1, arch.init_std)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(..., D) -> (...)."""
+        return self.output(activate(self.dense(states), self.activation)).squeeze(-1)
+
+    def loss(self, states: Tensor, targets: Tensor) -> Tensor:
+        """states (N, D), targets (N,) bool: sum of the binary cross entropy -> (), float32 at least."""
+        logits = self(states)
+        logits = logits if logits.dtype is torch.float64 else logits.float()
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="sum")
+
+
+class ClassifyHead(nn.Module):
+    """Logits of C classes per window (Devlin et al. 2019, section 4.1; Radford et al. 2018, section 3.2).
+
+    pooling "cls": pooler of the [CLS] state, dropout, linear: exactly the public BERT classifier.
     pooling "mean": mean of the window's token states, [CLS] and [SEP] among them, dropout, linear.
+    pooling "last": state of the window's last token, which in a causal model has seen all others, dropout, linear
+    without bias: the public GPT-2 classifier.
     """
 
-    def __init__(
-        self, arch: Architecture, classes: int, pooling: Literal["cls", "mean"] = "cls", dropout: float | None = None
-    ):
-        """dropout: probability before the last layer; None takes the body's."""
+    def __init__(self, arch: AnyArchitecture, classes: int, pooling: Pooling = "cls", dropout: float | None = None):
+        """dropout: probability before the last layer; None takes the body's.
+
+        Raises ConfigError for "cls" where the first token sees no other.
+        """
         super().__init__()
+        if pooling == "cls" and arch.attention == "causal":
+            raise ConfigError(
+                'pooling "cls" reads the first token, which in a causal model has seen no other',
+                where="task.pooling",
+                cure='use "last" or "mean"',
+            )
         self.classes, self.pooling = classes, pooling
         self.dropout = arch.dropout if dropout is None else dropout
         if pooling == "cls":
             self.pooler = Pooler(arch)
-        self.output = Linear(arch.width, classes, arch.init_std)
+        self.output = Linear(arch.width, classes, arch.init_std, bias=pooling != "last")
 
     def forward(self, hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:
         """hidden (B, T, D), documents (B, T); window w starts ([CLS]) at row rows[w], column cols[w] -> (W, C)."""
         if self.pooling == "cls":
             pooled = self.pooler(hidden[rows, cols])  # (W, D)
+        elif self.pooling == "last":
+            lengths = (documents[rows] == documents[rows, cols][:, None]).sum(1)  # (W,)
+            pooled = hidden[rows, cols + lengths - 1]
         else:
             pooled = window_mean(hidden, rows, cols, documents)  # (W, D)
         return self.output(dropout(pooled, self.dropout, self.training))
+
+
+def usual_pooling(arch: AnyArchitecture) -> Pooling:
+    """What a window's state is where nothing else is asked for."""
+    return "last" if arch.attention == "causal" else "cls"
 
 
 def window_mean(hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:

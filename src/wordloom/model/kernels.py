@@ -230,32 +230,48 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float) -> Tensor:
 
 # --- output layer and loss ------------------------------------------------------------------------------------------
 
+LOGITS = 1 << 23  # logits held at once by the loss: 32 MB, of the size of the last cache
+
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        logits = _product(x, weight, bias) if _onednn(x) else F.linear(x, weight, bias)
-        losses = native.cross_entropy(logits, targets)
-        ctx.save_for_backward(x, weight, logits)  # logits now hold the gradient of the sum
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
+        """Where a gradient is wanted it is made at once, ``rows`` rows after the other, and backward multiplies it."""
+        wants = any(ctx.needs_input_grad[:3])
+        dx = torch.empty_like(x) if wants else None
+        dweight = dbias = None
+        losses = x.new_empty(len(x))
+        for a in range(0, len(x), rows):
+            part = x[a : a + rows]
+            logits = _product(part, weight, bias) if _onednn(x) else F.linear(part, weight, bias)
+            losses[a : a + rows] = native.cross_entropy(logits, targets[a : a + rows])
+            if dx is None:
+                continue
+            # logits now hold the gradient of the sum
+            dx[a : a + rows] = _product(logits, weight.t(), None) if _onednn(x) else logits @ weight
+            outer = _outer(logits, part) if _onednn(x) else logits.t() @ part
+            dweight = outer if dweight is None else dweight.add_(outer)
+            if bias is not None:
+                dbias = logits.sum(0) if dbias is None else dbias.add_(logits.sum(0))
+        if dx is not None:
+            ctx.save_for_backward(*(t for t in (dx, dweight, dbias) if t is not None))
         return losses.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, dlogits = ctx.saved_tensors
-        if not _onednn(x):
-            return (dlogits @ weight).mul_(grad), dlogits.t() @ (x * grad), dlogits.sum(0).mul_(grad), None
-        dx = _product(dlogits, weight.t(), None).mul_(grad)
-        return dx, _outer(dlogits, x * grad), dlogits.sum(0).mul_(grad), None
+        found: list[Tensor | None] = [t * grad for t in ctx.saved_tensors]
+        return (*found, *[None] * (5 - len(found)))
 
 
-def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """Sum over N of -log softmax(x @ weight.T + bias)[targets]; x (N, D), weight (V, D), bias (V,), targets (N,).
 
-    The gradient of the logits is made where the logits were: one (N, V) array in all, plain torch keeps three.
+    The logits are made some rows at a time and their gradient where they were: plain torch keeps three (N, V) arrays.
     """
-    if _loops(x) and not torch.is_autocast_enabled("cpu"):
-        return cast(Tensor, _LinearCrossEntropy.apply(x.contiguous(), weight, bias, targets))
+    if len(x) and _loops(x) and not torch.is_autocast_enabled("cpu"):
+        rows = max(64, LOGITS // len(weight))
+        return cast(Tensor, _LinearCrossEntropy.apply(x.contiguous(), weight, bias, targets, rows))
     logits = linear(x, weight, bias)
     logits = logits if logits.dtype is torch.float64 else logits.float()  # bfloat16 sums lose terms
     return F.cross_entropy(logits, targets, reduction="sum")

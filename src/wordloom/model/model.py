@@ -6,25 +6,24 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from wordloom.model.architecture import Architecture
-from wordloom.model.transformer import Transformer
+from wordloom.model.build import AnyArchitecture, Body
 
 
 class Model(nn.Module):
-    """``.body`` (Transformer), ``.heads`` (ModuleDict; empty for a bare encoder), ``.arch``."""
+    """``.body`` (`build.Body`), ``.heads`` (ModuleDict; empty for a bare encoder), ``.arch``."""
 
-    def __init__(self, body: Transformer, heads: Mapping[str, nn.Module]):
+    def __init__(self, body: Body, heads: Mapping[str, nn.Module]):
         super().__init__()
         self.body = body
         self.heads = nn.ModuleDict(dict(heads))
 
     @property
-    def arch(self) -> Architecture:
+    def arch(self) -> AnyArchitecture:
         return self.body.arch
 
     @property
     def token_embedding(self) -> Tensor:
-        """(V, D): the input table, which is also the masked head's output matrix."""
+        """(V, E): the input table, which is also the output matrix of tied heads."""
         return self.body.embeddings.tokens.weight
 
     def forward(self, tokens: Tensor, documents: Tensor, positions: Tensor, types: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The masked objective: Devlin et al. 2019, section 3.1; whole words as in their later release; spans as in
-Joshi et al. 2020 (SpanBERT), section 3.1. With next-sentence prediction where configured.
+Joshi et al. 2020 (SpanBERT), section 3.1; n-grams as in Lan et al. 2020 (ALBERT), section 4.1. With next-sentence
+or sentence-order prediction where configured.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 
 from wordloom.config import MaskedConfig
 from wordloom.data.batch import IGNORE, Batch
-from wordloom.errors import ConfigError, DataError
-from wordloom.model.architecture import Architecture
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture
 from wordloom.model.heads import MaskedHead, PairHead
+from wordloom.objectives.targets import at_targets, target_of
 from wordloom.train.job import Term, Terms
 
 MASKED, RANDOM = 0.8, 0.1  # shares of the chosen tokens; the rest stays as it is (section 3.1)
@@ -26,7 +28,8 @@ class Masked:
     """Corrupts a batch and scores the reconstruction.
 
     vocab_size, mask_id, special_ids come from the tokenizer; random_ids are the ids a chosen token may be
-    replaced by (absent: the whole vocabulary but special_ids; the paper does not spare them).
+    replaced by (absent: the whole vocabulary but special_ids; the paper does not spare them). masked, random: shares
+    of the chosen tokens that become [MASK] and a random id; the rest stays.
     """
 
     def __init__(
@@ -37,8 +40,11 @@ class Masked:
         mask_id: int,
         special_ids: Iterable[int],
         random_ids: Iterable[int] | None = None,
+        masked: float = MASKED,
+        random: float = RANDOM,
     ):
-        self.config, self.mask_id = config, mask_id
+        self.config, self.mask_id, self.masked, self.random = config, mask_id, masked, random
+        self.pairs = "next_sentence" if config.next_sentence else "sentence_order" if config.sentence_order else None
         self.special = np.zeros(vocab_size, dtype=bool)  # (V,)
         self.special[[mask_id, *special_ids]] = True
         ids = np.flatnonzero(~self.special) if random_ids is None else np.fromiter(random_ids, dtype=np.int64)
@@ -46,10 +52,10 @@ class Masked:
             raise ConfigError("the vocabulary holds nothing but special tokens", cure="train a larger tokenizer")
         self.random_ids = ids
 
-    def heads(self, arch: Architecture) -> dict[str, nn.Module]:
+    def heads(self, arch: AnyArchitecture) -> dict[str, nn.Module]:
         heads: dict[str, nn.Module] = {"masked": MaskedHead(arch)}
-        if self.config.next_sentence:
-            heads["next_sentence"] = PairHead(arch)
+        if self.pairs:
+            heads[self.pairs] = PairHead(arch)
         return heads
 
     def rate(self, progress: float) -> float:
@@ -62,10 +68,10 @@ class Masked:
 
         Every row chooses round(rate * its maskable tokens) of them, at least one: an exact count as in the
         paper, not a coin per token: the work and the weight of a row are then the same at every visit.
-        Words and spans are taken whole, the last one when at least half of it still fits; one that is more
+        Words, spans and n-grams are taken whole, the last one when at least half of it still fits; one that is more
         than twice the budget is taken only where nothing else can be. 80% of the chosen become [MASK], 10% a
-        random id, 10% stay; per token, but per span when spans are masked (SpanBERT). Special tokens and
-        padding are never chosen.
+        random id, 10% stay; per token, but per span when spans are masked (SpanBERT; ALBERT's n-grams are decided
+        token by token in its code). Special tokens and padding are never chosen.
 
         rng must be a pure function of (seed, step); progress is in [0, 1]. Call it on the global batch, on
         the CPU, before the batch is split: the draws then do not depend on the split.
@@ -82,7 +88,9 @@ class Masked:
         kind = rng.random(decided.max(initial=-1) + 1)[decided]
         drawn = self.random_ids[rng.integers(0, len(self.random_ids), len(rows))]
         corrupted = tokens.copy()
-        corrupted[rows, cols] = np.where(kind < MASKED, self.mask_id, np.where(kind < MASKED + RANDOM, drawn, original))
+        corrupted[rows, cols] = np.where(
+            kind < self.masked, self.mask_id, np.where(kind < self.masked + self.random, drawn, original)
+        )
         targets = np.full_like(tokens, IGNORE)
         targets[rows, cols] = original
         return replace(
@@ -94,20 +102,22 @@ class Masked:
     def _unit_starts(
         self, batch: Batch, maskable: np.ndarray, documents: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """(B, T) bool: the first token of everything that is masked together: a token, a word or a span.
+        """(B, T) bool: the first token of everything that is masked together: a token, a word, a span or an n-gram.
 
         A unit never crosses a special token or the edge of a document. A row cut inside a word begins a unit.
         """
-        if not self.config.whole_word and self.config.span is None:
+        if not self.config.whole_word and self.config.span is None and self.config.ngram is None:
             return maskable
         if batch.word_starts is None:
             raise ConfigError(
-                "whole-word and span masking need word starts, which this batch does not have",
+                "whole-word, span and n-gram masking need word starts, which this batch does not have",
                 cure="build the token store with a tokenizer that marks words, or mask single tokens",
             )
         edge = np.ones_like(maskable)
         edge[:, 1:] = ~maskable[:, :-1] | (documents[:, 1:] != documents[:, :-1])
         words = batch.word_starts.numpy()
+        if self.config.ngram is not None:
+            return _ngram_starts(maskable & (words | edge), maskable & edge, self.config.ngram, rng)
         if self.config.span is None:
             return maskable & (words | edge)
         # Starting a span at each word with probability 1/span gives geometric lengths of mean `span` words,
@@ -117,25 +127,47 @@ class Masked:
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Predictions of each term, from the targets alone. Raises DataError where a target is not there."""
-        return {name: int((_target(batch, name) != IGNORE).sum()) for name in self._terms()}
+        return {name: int((target_of(batch, name) != IGNORE).sum()) for name in ("masked", self.pairs) if name}
 
     def loss(self, model: Any, batch: Batch, state: Any) -> tuple[Terms, Any]:
-        """Terms "masked" and, when configured, "next_sentence": sums of cross entropy in nats, weight 1.
+        """Terms "masked" and, when configured, "next_sentence" or "sentence_order": sums of cross entropy in nats.
 
         model is a `Model` whose heads are those of `heads`. Vocabulary logits exist for the N chosen tokens
         only: (N, V), not (B, T, V). state passes through.
         """
         hidden = model.body(batch.tokens, batch.documents, batch.positions, batch.types)  # (B, T, D)
-        states, targets = _gather(hidden, _target(batch, "masked"))  # (N, D), (N,)
+        return self.terms(model, hidden, batch), state
+
+    def terms(self, model: Any, hidden: Tensor, batch: Batch) -> Terms:
+        """The terms of hidden states (B, T, D), each of weight 1."""
+        states, targets = at_targets(hidden, target_of(batch, "masked"))  # (N, D), (N,)
         total = model.heads["masked"].loss(states, model.token_embedding, targets)
         terms = {"masked": Term(total, len(targets))}
-        if self.config.next_sentence:
-            states, targets = _gather(hidden, _target(batch, "next_sentence"))  # the [CLS] tokens
-            terms["next_sentence"] = Term(model.heads["next_sentence"].loss(states, targets), len(targets))
-        return terms, state
+        if self.pairs:
+            states, targets = at_targets(hidden, target_of(batch, self.pairs))  # the [CLS] tokens
+            terms[self.pairs] = Term(model.heads[self.pairs].loss(states, targets), len(targets))
+        return terms
 
-    def _terms(self) -> tuple[str, ...]:
-        return ("masked", "next_sentence") if self.config.next_sentence else ("masked",)
+
+def _ngram_starts(words: np.ndarray, runs: np.ndarray, longest: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut text into n-grams of words, n drawn with p(n) = (1/n) / sum_{k<=N} 1/k (Lan et al. 2020, section 4.1).
+
+    words, runs (B, T) bool: first tokens of words, and of those words before which an n-gram cannot go on ->
+    (B, T) bool, first tokens of n-grams. Taking some of these at random, all with one chance, gives n-grams of that
+    distribution without overlaps or retries; only the last of a run may be cut short, by the run's end.
+    """
+    rows, cols = np.nonzero(words)  # (W,)
+    first = np.flatnonzero(runs[rows, cols])  # (R,) the word each run begins with
+    size = np.diff(np.append(first, len(rows)))  # (R,) words
+    chance = 1.0 / np.arange(1, longest + 1)
+    length = rng.choice(longest, len(rows), p=chance / chance.sum()) + 1  # (W,) words; more draws than n-grams
+    before = np.cumsum(length) - length
+    offset = before - np.repeat(before[first], size)  # of a run's k-th n-gram from the run's first word
+    inside = offset < np.repeat(size, size)
+    begins = (np.repeat(first, size) + offset)[inside]
+    starts = np.zeros_like(words)
+    starts[rows[begins], cols[begins]] = True
+    return starts
 
 
 def _choose(
@@ -158,16 +190,3 @@ def _choose(
     taken = np.empty(len(row), dtype=bool)
     taken[order] = first | (before + 0.5 * length <= budget[row])
     return taken
-
-
-def _gather(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """hidden (B, T, D) and targets (B, T) -> states (N, D) and targets (N,) where there is something to predict."""
-    rows, cols = torch.nonzero(targets != IGNORE, as_tuple=True)
-    return hidden[rows, cols], targets[rows, cols]
-
-
-def _target(batch: Batch, name: str) -> Tensor:
-    if name not in batch.targets:
-        cure = "corrupt the batch first" if name == "masked" else "use pairs rows, which hold the next-sentence targets"
-        raise DataError(f"the batch has no {name!r} targets", cure=cure)
-    return batch.targets[name]

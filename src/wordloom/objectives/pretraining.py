@@ -47,25 +47,33 @@ class Pretraining:
         return _totals(self.objective, model, self.held_out)
 
     def by_batch(self, model: nn.Module, term: str) -> tuple[list[float], list[float]]:
-        """(sums, counts) of one term, an entry per held-out batch: what a bootstrap over batches needs."""
-        singles = [_totals(self.objective, model, [batch])[0][term] for batch in self.held_out]
-        return [m.sum for m in singles], [m.count for m in singles]
+        """(sums, counts) of one term, an entry per held-out batch that has it: what a bootstrap over batches needs."""
+        found = [terms[term] for terms in _by_batch(self.objective, model, self.held_out) if terms[term].count]
+        return [float(t.sum) for t in found], [t.count for t in found]
 
 
 def _totals(
     objective: Objective, model: nn.Module, batches: Sequence[Batch]
 ) -> tuple[dict[str, Mean], dict[str, float]]:
+    means: dict[str, Mean] = {}
+    weights: dict[str, float] = {}
+    for terms in _by_batch(objective, model, batches):
+        for name, term in terms.items():
+            means[name] = means.get(name, Mean(0.0, 0)) + Mean(float(term.sum), term.count)
+            weights[name] = term.weight
+    return means, weights
+
+
+def _by_batch(objective: Objective, model: nn.Module, batches: Sequence[Batch]) -> list[Terms]:
+    """The terms of each batch; what a model carries goes from one batch to the next."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    means: dict[str, Mean] = {}
-    weights: dict[str, float] = {}
+    found: list[Terms] = []
     state: Any = None
     with torch.inference_mode():
         for batch in batches:
             terms, state = objective.loss(model, batch.to(device), state)
-            for name, term in terms.items():
-                means[name] = means.get(name, Mean(0.0, 0)) + Mean(float(term.sum), term.count)
-                weights[name] = term.weight
+            found.append(terms)
     model.train(was_training)
-    return means, weights
+    return found

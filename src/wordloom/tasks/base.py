@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from wordloom.model.architecture import Architecture
+from wordloom.model.build import AnyArchitecture
 from wordloom.train.job import Job
 
 
@@ -22,7 +22,7 @@ class Task(Job, Protocol):
     def labels(self) -> tuple[str, ...]:
         """Names of the C classes; empty for regression."""
 
-    def heads(self, arch: Architecture) -> dict[str, nn.Module]:
+    def heads(self, arch: AnyArchitecture) -> dict[str, nn.Module]:
         """Fresh heads by name."""
 
     def calibrate(self, model: nn.Module) -> float:

@@ -22,8 +22,8 @@ from wordloom.data.batch import Batch
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError
 from wordloom.metrics import MAIN, Kind, Score, classification_scores, point_scores
-from wordloom.model.architecture import Architecture
-from wordloom.model.heads import ClassifyHead
+from wordloom.model.build import AnyArchitecture
+from wordloom.model.heads import ClassifyHead, usual_pooling
 from wordloom.tasks.calibrate import calibrated, fit_temperature
 from wordloom.tasks.labels import LabelSpace
 from wordloom.tasks.windows import Ints, Windows, balanced_parts, by_budget, lay_out, make_windows
@@ -85,8 +85,9 @@ class Classify:
     def labels(self) -> tuple[str, ...]:
         return self.space.names
 
-    def heads(self, arch: Architecture) -> dict[str, nn.Module]:
-        return {HEAD: ClassifyHead(arch, self.space.outputs, self.config.pooling, self.config.dropout)}
+    def heads(self, arch: AnyArchitecture) -> dict[str, nn.Module]:
+        pooling = usual_pooling(arch) if self.config.pooling == "auto" else self.config.pooling
+        return {HEAD: ClassifyHead(arch, self.space.outputs, pooling, self.config.dropout)}
 
     def settings(self) -> dict[str, Any]:
         """JSON for ``wordloom.json``; ``Classify.restore`` reads it."""

@@ -49,6 +49,7 @@ def put_into_head(model: Model, linear: Linear) -> None:
         coef, intercept = np.concatenate([-coef / 2, coef / 2]), np.concatenate([-intercept / 2, intercept / 2])
     if space.kind == "regression":  # the head speaks of standardised numbers
         coef, intercept = coef / space.deviation, (intercept - space.mean) / space.deviation
+    assert head.output.bias is not None  # of the mean there is one
     with torch.no_grad():
         head.output.weight.copy_(torch.from_numpy(coef))
         head.output.bias.copy_(torch.from_numpy(intercept))

@@ -8,6 +8,7 @@ different rule; the token store counts such tokens in its manifest, so it is nev
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,14 +21,25 @@ from numpy.typing import NDArray
 from wordloom.config import TokenizerConfig
 from wordloom.errors import TokenizerError
 from wordloom.text import chinese, training
+from wordloom.text.folders import open_folder
 
-_ROLES = {  # role -> spellings tried when a folder does not name its special tokens
+_SPELLINGS = {  # role -> spellings tried when a folder does not name its special tokens
     "pad_token": ("[PAD]", "<pad>"),
     "unk_token": ("[UNK]", "<unk>"),
     "cls_token": ("[CLS]", "<cls>", "<s>"),
     "sep_token": ("[SEP]", "<sep>", "</s>"),
     "mask_token": ("[MASK]", "<mask>"),
+    "eos_token": ("<|endoftext|>",),
 }
+_FALLBACK = (  # of cls, sep, bos, eos, pad, unk: the role itself, then what serves for it
+    ("cls_token", "bos_token", "sep_token", "eos_token", "unk_token"),
+    ("sep_token", "eos_token", "cls_token", "bos_token", "unk_token"),
+    ("bos_token", "cls_token", "eos_token", "sep_token", "unk_token"),
+    ("eos_token", "sep_token", "bos_token", "cls_token", "unk_token"),
+    ("pad_token", "eos_token", "sep_token", "bos_token", "cls_token", "unk_token"),
+    ("unk_token", "eos_token", "sep_token", "bos_token", "cls_token"),
+)
+_SENTINEL = "<extra_id_{}>"
 
 
 class Encoded(NamedTuple):
@@ -45,9 +57,12 @@ class Encoded(NamedTuple):
 class Tokenizer:
     """A ``tokenizers.Tokenizer`` with the facts the other rooms need.
 
-    Attributes: vocab_size; pad_id, unk_id, cls_id, sep_id, mask_id; special_ids (all ids that stand for no
-    text, sorted); hash (sha256 of the canonical tokenizer.json); lowercase; kind ("wordpiece", "bpe",
+    Attributes: vocab_size; roles (those that the vocabulary has: "pad_token" ... -> token); special_ids (all ids that
+    stand for no text, sorted); hash (sha256 of the canonical tokenizer.json); lowercase; kind ("wordpiece", "bpe",
     "byte-bpe", "unigram"); notes (what training had to say: sample size, a vocabulary that stayed smaller).
+    Ids: cls_id and sep_id begin and end a document, bos_id and eos_id a text that is generated. Where a vocabulary has
+    one of a pair, it serves for the other (GPT-2: all are <|endoftext|>); pad_id and unk_id fall back to the end.
+    mask_id is None where there is no mask token: nothing else can stand for it.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, roles: dict[str, str] | None = None, notes: tuple[str, ...] = ()):
@@ -57,13 +72,15 @@ class Tokenizer:
         self.description: dict[str, Any] = json.loads(backend.to_str())
         self.kind = _kind(self.description)
         self.lowercase = _lowercases(self.description["normalizer"])
-        self.roles = _find_roles(backend, roles or {})
+        self.roles = _find_roles(backend, roles)
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            _id(backend, self.roles[role]) for role in _ROLES
+        ids = {role: _id(backend, token) for role, token in self.roles.items()}
+        self.cls_id, self.sep_id, self.bos_id, self.eos_id, self.pad_id, self.unk_id = (
+            next(ids[role] for role in order if role in ids) for order in _FALLBACK
         )
+        self.mask_id: int | None = ids.get("mask_token")
         added = {t["id"] for t in self.description["added_tokens"] if t["special"]}
-        self.special_ids = sorted(added | {self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id})
+        self.special_ids = sorted(added | set(ids.values()))
         self.hash = _hash(self.description)
         self._starts, self._ends = _word_tables(self)
 
@@ -91,38 +108,28 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
-        """Read a folder written by :meth:`save` or a Hugging Face folder (tokenizer.json, or BERT's vocab.txt)."""
-        folder = Path(folder)
-        settings = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
-        roles = {role: _content(settings[role]) for role in _ROLES if settings.get(role)}
-        if (folder / "tokenizer.json").is_file():
-            try:
-                backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-            except Exception as error:  # the library raises plain Exception
-                raise TokenizerError(
-                    f"not a tokenizer the library can read ({error})",
-                    where=folder / "tokenizer.json",
-                    cure="copy the file again from where it was made",
-                ) from None
-        elif (folder / "vocab.txt").is_file():
-            backend = _from_vocabulary(folder / "vocab.txt", settings, roles)
-        else:
-            raise TokenizerError(
-                "no tokenizer.json and no vocab.txt", where=folder, cure="give the folder of a trained tokenizer"
-            )
-        return cls(backend, roles)
+        """Read a folder written by :meth:`save` or a public one; see :mod:`wordloom.text.folders` for the kinds.
 
-    def save(self, folder: str | Path) -> Path:
-        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and, for WordPiece, vocab.txt."""
+        Raises TokenizerError where there is no tokenizer, or one that cannot be read exactly.
+        """
+        return cls(*open_folder(Path(folder)))
+
+    def save(self, folder: str | Path, *, segments: bool = True) -> Path:
+        """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json and, for WordPiece, vocab.txt.
+
+        segments: whether the model tells the two texts of a pair apart by number; public code passes these numbers on,
+        and GPT-2's would add a token's vector for each.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.backend.save(str(folder / "tokenizer.json"))
         # PreTrainedTokenizerFast is the class that takes tokenizer.json as it stands, whatever the model is
         settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", **self.roles}
         settings |= {"clean_up_tokenization_spaces": False, "model_max_length": int(1e30)}
-        settings["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        settings["model_input_names"] = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
         normaliser = self.description["normalizer"] or {}
-        if self.kind == "wordpiece" and normaliser.get("type") == "BertNormalizer":
+        framed = not self.sentinel_ids()  # BertTokenizer puts its own frame around a text
+        if self.kind == "wordpiece" and normaliser.get("type") == "BertNormalizer" and framed:
             settings["tokenizer_class"] = "BertTokenizer"
             settings["do_lower_case"] = normaliser["lowercase"]
             settings["tokenize_chinese_chars"] = normaliser["handle_chinese_chars"]
@@ -135,6 +142,32 @@ class Tokenizer:
         _write_json(folder / "tokenizer_config.json", settings)
         _write_json(folder / "special_tokens_map.json", self.roles)
         return folder
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """Ids that a model's folder names: "bos", "eos", "pad"."""
+        return {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id}
+
+    def with_sentinels(self, count: int) -> Tokenizer:
+        """This tokenizer with T5's <extra_id_0> .. above its vocabulary, number 0 last; itself where it has them.
+
+        Texts then end with the separator and begin with nothing, as T5's do (Raffel et al. 2020, section 2.1).
+        """
+        if len(self.sentinel_ids()) >= count:
+            return self
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        names = [_SENTINEL.format(i) for i in reversed(range(count))]
+        backend.add_special_tokens([tokenizers.AddedToken(name, special=True, normalized=False) for name in names])
+        sep = self.backend.id_to_token(self.sep_id)
+        backend.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"$A {sep}", pair=f"$A {sep} $B {sep}", special_tokens=[(sep, self.sep_id)]
+        )
+        return Tokenizer(backend, self.roles, self.notes)
+
+    def sentinel_ids(self) -> list[int]:
+        """Ids of <extra_id_0>, <extra_id_1>, ...: what stands for missing spans; none where it has no such tokens."""
+        found = (self.backend.token_to_id(_SENTINEL.format(i)) for i in range(self.vocab_size))
+        return [number for number in itertools.takewhile(lambda n: n is not None, found) if number is not None]
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Ids, word starts and character offsets; no special tokens added; an empty text gives n = 0."""
@@ -247,17 +280,22 @@ def _lowercases(normaliser: dict[str, Any] | None) -> bool:
     return normaliser["type"] == "Lowercase" or bool(normaliser.get("lowercase", False))
 
 
-def _find_roles(backend: tokenizers.Tokenizer, given: dict[str, str]) -> dict[str, str]:
-    roles = {}
-    for role, spellings in _ROLES.items():
-        tried = (given[role],) if role in given else spellings
-        known = [token for token in tried if backend.token_to_id(token) is not None]
-        if not known:
-            raise TokenizerError(
-                f"the vocabulary has no {role.replace('_', ' ')} ({' or '.join(tried)})",
-                cure="use a tokenizer with padding, unknown, start, separator and mask tokens, as BERT's",
-            )
-        roles[role] = known[0]
+def _find_roles(backend: tokenizers.Tokenizer, given: dict[str, str] | None) -> dict[str, str]:
+    """given: what a folder says; where it says nothing of any role, the usual spellings are tried."""
+    absent = [(role, token) for role, token in (given or {}).items() if backend.token_to_id(token) is None]
+    if absent:
+        role, token = absent[0]
+        cure = "use a tokenizer whose vocabulary holds its own special tokens"
+        raise TokenizerError(f"the vocabulary has no {role.replace('_', ' ')} ({token})", cure=cure)
+    roles = dict(given or {})
+    if not set(roles) & {"eos_token", "sep_token"}:
+        for role, spellings in _SPELLINGS.items():
+            known = [token for token in spellings if backend.token_to_id(token) is not None]
+            if role not in roles and known:
+                roles[role] = known[0]
+    if not set(roles) & {role for order in _FALLBACK[:2] for role in order}:
+        cure = "use a tokenizer with a start or an end token, as BERT's or GPT-2's"
+        raise TokenizerError("the vocabulary has no special token", cure=cure)
     return roles
 
 
@@ -265,45 +303,6 @@ def _id(backend: tokenizers.Tokenizer, token: str) -> int:
     number = backend.token_to_id(token)
     assert number is not None  # _find_roles has looked it up
     return number
-
-
-def _from_vocabulary(path: Path, settings: dict[str, Any], roles: dict[str, str]) -> tokenizers.Tokenizer:
-    """BERT's vocab.txt: a token a line, split on \\n alone (the Chinese vocabulary holds U+2028 and the like)."""
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"not UTF-8 text ({error})", where=path, cure="copy the file again") from None
-    lines = lines[:-1] if lines[-1] == "" else lines
-    vocabulary = {line.rstrip("\r"): number for number, line in enumerate(lines)}
-    if len(vocabulary) < len(lines):
-        raise TokenizerError("a token stands there twice", where=path, cure="give each token one line")
-    special = [roles.get(role, spellings[0]) for role, spellings in _ROLES.items()]
-    missing = [token for token in special if token not in vocabulary]
-    if missing:
-        raise TokenizerError(f"no line {missing[0]!r}", where=path, cure="give the vocab.txt of a BERT tokenizer")
-    return training.wordpiece_backend(
-        vocabulary,
-        lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=settings.get("strip_accents"),
-        chinese_characters=bool(settings.get("tokenize_chinese_chars", True)),
-        special=special,
-    )
-
-
-def _content(token: str | dict[str, Any]) -> str:
-    return token["content"] if isinstance(token, dict) else str(token)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise TokenizerError(f"not readable JSON ({error})", where=path, cure="copy the file again") from None
-    if not isinstance(values, dict):
-        raise TokenizerError("not a JSON object", where=path, cure="copy the file again")
-    return values
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

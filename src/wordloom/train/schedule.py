@@ -15,10 +15,15 @@ def factor(step: int, steps: int, config: TrainConfig) -> float:
       constant  1
       linear    to 0 at ``steps`` (Devlin et al. 2019, A.2)
       cosine    half a cosine to 0 (Loshchilov & Hutter 2017, equation 5, no restarts)
+      noam      (step + 1)^-0.5 after a warm-up that reaches 1 one step sooner (Vaswani et al. 2017, equation 3, which
+                train.lr scales: there it is D^-0.5 warmup_steps^-0.5); never without a step of warm-up
       wsd       1, then linear to 0 over the last ``decay * steps`` (warmup-stable-decay, Hu et al. 2024, section 4;
                 linear as in Hägele et al. 2024)
     """
     warm = round(config.warmup * steps)
+    if config.schedule == "noam":
+        warm = max(1, warm)
+        return min((step + 1) / warm, math.sqrt(warm / (step + 1)))
     if step < warm:
         return (step + 1) / (warm + 1)
     left = steps - step  # the last step has 1 left: its rate is small, not 0

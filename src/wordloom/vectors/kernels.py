@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from wordloom.vectors.plain_kernels import (
+    PIECE,
     G,
     compiled,
     f32,
@@ -26,10 +27,7 @@ from wordloom.vectors.plain_kernels import (
     u32,
     u64,
 )
-from wordloom.vectors.simd import LANES, add, fma, load, prefetch, sigmoid, splat, store, total
-
-PIECE = 10_000  # a sentence is taken in pieces of so many kept words, as gensim; the C program takes 1,000
-
+from wordloom.vectors.simd import LANES, add, fma, lane, load, prefetch, sigmoid, splat, store, totals
 
 # --- random numbers ------------------------------------------------------------------------------------------------
 
@@ -51,19 +49,21 @@ def draw(alias, state):
     """A word of the noise distribution; alias (V, 2) uint32: threshold and the word taken at or above it."""
     bits = next_bits(state)
     slot = i64(((bits >> u64(32)) * u64(len(alias))) >> u64(32))
-    return slot if u32(bits & u64(0xFFFFFFFF)) < alias[slot, 0] else i64(alias[slot, 1])
+    threshold, other = alias[slot, 0], i64(alias[slot, 1])  # both are read: a branch here is often guessed wrong
+    return slot if u32(bits & u64(0xFFFFFFFF)) < threshold else other
 
 
 # --- one window, sixteen lanes at a time ---------------------------------------------------------------------------
 # ins (N,), outs (slots,): offsets of rows; slots is a multiple of G, outs[0] the centre. live (slots,): 0 where unused,
-# or a noise word is the centre. Scratch: gradient (slots * (N + 1) + LANES), delta (N * stride), hidden (2 * stride).
+# or a noise word is the centre. Scratch: gradient (slots * (N + 1) + LANES), delta (N * stride), hidden (stride).
 
 
 @inlined
-def _dots(inputs, outputs, ins, n, outs, at, stride, scores, base):
-    """scores[base + i * G + k] = in_i . out_k for G rows from outs[at]: contexts in pairs, twelve sums in registers."""
+def _gradients(inputs, outputs, ins, n, outs, at, live, stride, lr, g, base):
+    """g[base + i * G + k] = lr * (label - sigmoid(in_i . out_k)) for G rows from outs[at], the gradient of
+    log sigmoid(label' score); 0 where a slot is not live. Contexts in pairs, twelve sums in registers."""
     q0, q1, q2, q3, q4, q5 = outs[at], outs[at + 1], outs[at + 2], outs[at + 3], outs[at + 4], outs[at + 5]
-    zero = splat(f32(0))
+    zero, down, label = splat(f32(0)), splat(-lr), _label(at, lr)
     for i in range(0, n, 2):
         first, second = ins[i], ins[min(i + 1, n - 1)]  # an odd last one is computed twice
         s0 = s1 = s2 = s3 = s4 = s5 = t0 = t1 = t2 = t3 = t4 = t5 = zero
@@ -81,26 +81,23 @@ def _dots(inputs, outputs, ins, n, outs, at, stride, scores, base):
             s4, t4 = fma(x, o, s4), fma(y, o, t4)
             o = load(outputs, q5 + b)
             s5, t5 = fma(x, o, s5), fma(y, o, t5)
-        j = base + i * G
-        scores[j], scores[j + 1], scores[j + 2] = total(s0), total(s1), total(s2)
-        scores[j + 3], scores[j + 4], scores[j + 5] = total(s3), total(s4), total(s5)
-        scores[j + 6], scores[j + 7], scores[j + 8] = total(t0), total(t1), total(t2)
-        scores[j + 9], scores[j + 10], scores[j + 11] = total(t3), total(t4), total(t5)
+        scores = totals((s0, s1, s2, s3, s4, s5, t0, t1, t2, t3, t4, t5))
+        store(g, base + i * G, fma(down, sigmoid(scores), label))
+    _silence(g, base, n, live, at)
 
 
 @inlined
-def _gradient(scores, base, n, at, live, lr):
-    """scores -> lr * (label - sigmoid(score)), the gradient of log sigmoid(label' s); 0 where a slot is not live."""
-    down = splat(-lr)
-    for j in range(0, n * G, LANES):
-        store(scores, base + j, fma(down, sigmoid(load(scores, base + j)), splat(f32(0))))
-    if at == 0:
-        for i in range(n):
-            scores[base + i * G] += lr
+def _label(at, lr):
+    """lr in the lanes of the centre, where the G rows from ``at`` hold it."""
+    return add(lane(lr, 0), lane(lr, G)) if at == 0 else splat(f32(0))
+
+
+@inlined
+def _silence(g, base, n, live, at):
     for k in range(G):
         if live[at + k] == 0:
             for i in range(n):
-                scores[base + i * G + k] = f32(0)
+                g[base + i * G + k] = f32(0)
 
 
 @inlined
@@ -169,8 +166,7 @@ def skipgram_window(inputs, outputs, ins, n, outs, live, stride, lr, gradient, d
         for j in range(i):
             repeated |= ins[i] == ins[j]
     for at in range(0, slots, G):
-        _dots(inputs, outputs, ins, n, outs, at, stride, gradient, at * (n + 1))
-        _gradient(gradient, at * (n + 1), n, at, live, lr)
+        _gradients(inputs, outputs, ins, n, outs, at, live, stride, lr, gradient, at * (n + 1))
     if slots == G:
         _sweep(inputs, outputs, ins, n, outs, stride, gradient, delta, not repeated)
         if not repeated:
@@ -200,66 +196,62 @@ def cbow_window(inputs, outputs, ins, weights, n, outs, live, stride, lr, gradie
         for i in range(n):
             h = fma(splat(weights[i]), load(inputs, ins[i] + b), h)
         store(hidden, b, fma(share, h, zero))
-        store(hidden, stride + b, zero)
     for at in range(0, len(outs), G):
-        _dots_hidden(hidden, outputs, outs, at, stride, gradient, at * 2)
-        _gradient(gradient, at * 2, 1, at, live, lr)
-    for at in range(0, len(outs), G):
-        _pull_hidden(hidden, outputs, outs, at, stride, gradient, at * 2)
-    for at in range(0, len(outs), G):
-        _push_hidden(hidden, outputs, outs, at, stride, gradient, at * 2)
-    back = splat(f32(1) / np.sqrt(f32(n)))
-    for i in range(n):
-        for b in range(0, stride, LANES):
-            store(inputs, ins[i] + b, fma(back, load(hidden, stride + b), load(inputs, ins[i] + b)))
+        _gradients_hidden(hidden, outputs, outs, at, live, stride, lr, gradient)
+    if len(outs) == G:
+        _sweep_hidden(inputs, outputs, ins, n, outs, stride, gradient, hidden)
+    else:
+        _sweep_hidden_groups(inputs, outputs, ins, n, outs, stride, gradient, hidden)
 
 
 @inlined
-def _dots_hidden(hidden, outputs, outs, at, stride, scores, j):
+def _gradients_hidden(hidden, outputs, outs, at, live, stride, lr, g):
+    """``_gradients`` of one hidden vector: g[at + k]; the lanes beyond G are the next group's to write."""
     q0, q1, q2, q3, q4, q5 = outs[at], outs[at + 1], outs[at + 2], outs[at + 3], outs[at + 4], outs[at + 5]
     s0 = s1 = s2 = s3 = s4 = s5 = splat(f32(0))
     for b in range(0, stride, LANES):
         h = load(hidden, b)
-        s0, s1, s2 = (
-            fma(h, load(outputs, q0 + b), s0),
-            fma(h, load(outputs, q1 + b), s1),
-            fma(h, load(outputs, q2 + b), s2),
-        )
-        s3, s4, s5 = (
-            fma(h, load(outputs, q3 + b), s3),
-            fma(h, load(outputs, q4 + b), s4),
-            fma(h, load(outputs, q5 + b), s5),
-        )
-    scores[j], scores[j + 1], scores[j + 2] = total(s0), total(s1), total(s2)
-    scores[j + 3], scores[j + 4], scores[j + 5] = total(s3), total(s4), total(s5)
+        s0, s1 = fma(h, load(outputs, q0 + b), s0), fma(h, load(outputs, q1 + b), s1)
+        s2, s3 = fma(h, load(outputs, q2 + b), s2), fma(h, load(outputs, q3 + b), s3)
+        s4, s5 = fma(h, load(outputs, q4 + b), s4), fma(h, load(outputs, q5 + b), s5)
+    store(g, at, fma(splat(-lr), sigmoid(totals((s0, s1, s2, s3, s4, s5))), _label(at, lr)))
+    _silence(g, at, 1, live, at)
 
 
 @inlined
-def _pull_hidden(hidden, outputs, outs, at, stride, g, j):
-    """hidden[stride:] += sum_k g_k out_k; g_k is g[j + k]."""
-    q0, q1, q2, q3, q4, q5 = outs[at], outs[at + 1], outs[at + 2], outs[at + 3], outs[at + 4], outs[at + 5]
-    g0, g1, g2, g3, g4, g5 = (
-        splat(g[j]),
-        splat(g[j + 1]),
-        splat(g[j + 2]),
-        splat(g[j + 3]),
-        splat(g[j + 4]),
-        splat(g[j + 5]),
-    )
+def _sweep_hidden(inputs, outputs, ins, n, outs, stride, g, hidden):
+    """in_i += sum_k g_k out_k / sqrt(N) and out_k += g_k hidden, of one group."""
+    q0, q1, q2, q3, q4, q5 = outs[0], outs[1], outs[2], outs[3], outs[4], outs[5]
+    g0, g1, g2, g3, g4, g5 = splat(g[0]), splat(g[1]), splat(g[2]), splat(g[3]), splat(g[4]), splat(g[5])
+    back, zero = splat(f32(1) / np.sqrt(f32(n))), splat(f32(0))
     for b in range(0, stride, LANES):
-        even = fma(g0, load(outputs, q0 + b), fma(g2, load(outputs, q2 + b), load(hidden, stride + b)))
-        odd = fma(g1, load(outputs, q1 + b), fma(g3, load(outputs, q3 + b), splat(f32(0))))
-        even, odd = fma(g4, load(outputs, q4 + b), even), fma(g5, load(outputs, q5 + b), odd)
-        store(hidden, stride + b, add(even, odd))
+        h = load(hidden, b)
+        o0, o1, o2 = load(outputs, q0 + b), load(outputs, q1 + b), load(outputs, q2 + b)
+        o3, o4, o5 = load(outputs, q3 + b), load(outputs, q4 + b), load(outputs, q5 + b)
+        even, odd = fma(g0, o0, fma(g2, o2, fma(g4, o4, zero))), fma(g1, o1, fma(g3, o3, fma(g5, o5, zero)))
+        change = fma(back, add(even, odd), zero)
+        store(outputs, q0 + b, fma(g0, h, o0))
+        store(outputs, q1 + b, fma(g1, h, load(outputs, q1 + b)))  # read again: a noise word may be drawn twice
+        store(outputs, q2 + b, fma(g2, h, load(outputs, q2 + b)))
+        store(outputs, q3 + b, fma(g3, h, load(outputs, q3 + b)))
+        store(outputs, q4 + b, fma(g4, h, load(outputs, q4 + b)))
+        store(outputs, q5 + b, fma(g5, h, load(outputs, q5 + b)))
+        for i in range(n):
+            store(inputs, ins[i] + b, add(change, load(inputs, ins[i] + b)))
 
 
 @inlined
-def _push_hidden(hidden, outputs, outs, at, stride, g, j):
-    """out_k += g_k hidden[:stride], one row after the other: a noise word may be drawn twice."""
-    for k in range(G):
-        gk, row = splat(g[j + k]), outs[at + k]
-        for b in range(0, stride, LANES):
-            store(outputs, row + b, fma(gk, load(hidden, b), load(outputs, row + b)))
+def _sweep_hidden_groups(inputs, outputs, ins, n, outs, stride, g, hidden):
+    """The same for any number of groups; slower where there is one."""
+    back = splat(f32(1) / np.sqrt(f32(n)))
+    for b in range(0, stride, LANES):
+        h, change = load(hidden, b), splat(f32(0))
+        for k in range(len(outs)):
+            change = fma(splat(g[k]), load(outputs, outs[k] + b), change)
+        for k in range(len(outs)):
+            store(outputs, outs[k] + b, fma(splat(g[k]), h, load(outputs, outs[k] + b)))
+        for i in range(n):
+            store(inputs, ins[i] + b, fma(back, change, load(inputs, ins[i] + b)))
 
 
 # --- a stretch of sentences ------------------------------------------------------------------------------------------
@@ -271,9 +263,8 @@ def subsample(ids, keep, kept, state):
     n = 0
     for j in range(len(ids)):
         word = ids[j]
-        if keep[word] == u32(0xFFFFFFFF) or u32(next_bits(state) >> u64(32)) < keep[word]:
-            kept[n] = word
-            n += 1
+        kept[n] = word
+        n += i64(u32(next_bits(state) >> u64(32)) <= keep[word])  # no branch: it would be guessed wrong often
     return n
 
 
@@ -298,13 +289,6 @@ def draw_slots(centre, negatives, alias, state, outputs, stride, outs, live):
         fetch_row(outputs, outs[k], stride)
     for k in range(negatives + 1, len(outs)):
         outs[k] = outs[0]
-
-
-@inlined
-def scratch_sizes(window, negatives):
-    """Output slots (whole groups), floats of ``gradient``, rows of ``delta`` and ``hidden``."""
-    slots = (negatives + G) // G * G
-    return slots, slots * (2 * window + 1) + LANES, 2 * window
 
 
 @inlined
@@ -339,21 +323,15 @@ def reach(window, state):
 @compiled
 def train_words(
     ids, starts, first, last, inputs, outputs, stride, cbow, window, negatives, keep, alias, held, plain,
-    lr, low, words, progress, me, state,
+    lr, low, words, progress, me, state, space,
 ):  # fmt: skip
     """Train on sentences first..last - 1.
 
     ids (M,) int32, starts (S + 1,) int64. held: sentence i is left out where i % held == held - 1; 0: none is.
     cbow, plain: bool. lr, low, words: see ``rate_now``. progress (threads * 8,) int64: words done by thread t at t * 8,
-    one a cache line; me: this thread. state (1,) uint64.
+    one a cache line; me: this thread. state (1,) uint64. space: ``weights.workspace``.
     """
-    slots, gradients, rows = scratch_sizes(window, negatives)
-    outs, ahead = np.zeros(slots, i64), np.zeros(slots, i64)
-    live, live_ahead = np.zeros(slots, u32), np.zeros(slots, u32)
-    live[0] = live_ahead[0] = u32(1)
-    ins, weights = np.zeros(2 * window, i64), np.ones(2 * window, f32)
-    gradient, scratch = np.zeros(gradients, f32), np.zeros(rows * stride, f32)
-    kept, power = np.empty(PIECE, np.int32), np.zeros(2 * window * G, np.int32)
+    outs, ahead, live, live_ahead, ins, weights, gradient, scratch, kept, power, _, _ = space
     for sentence in range(first, last):
         at = starts[sentence]
         if held and sentence % held == held - 1:
@@ -379,21 +357,9 @@ def train_words(
                         ins[count] = i64(kept[q]) * stride
                         count += 1
                 update(
-                    inputs,
-                    outputs,
-                    ins,
-                    weights,
-                    count,
-                    outs,
-                    live,
-                    stride,
-                    rate,
-                    gradient,
-                    scratch,
-                    power,
-                    cbow,
-                    plain,
-                )
+                    inputs, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch, power,
+                    cbow, plain,
+                )  # fmt: skip
                 outs, ahead = ahead, outs
                 live, live_ahead = live_ahead, live
             progress[me * 8] += end - at

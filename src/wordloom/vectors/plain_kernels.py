@@ -9,10 +9,13 @@ import numpy as np
 from numba import njit
 
 G = 6  # output rows handled together: six sums, six rows and a context row fit the registers of AVX-512
+PIECE = 10_000  # a sentence is taken in pieces of so many kept words, as gensim; the C program takes 1,000
 
 _MATH = {"reassoc", "contract", "nsz", "arcp"}
-compiled = njit(nogil=True, fastmath=_MATH, cache=True)
-# Numba passes an array as seven words and counts its references: 150 ns a window where nothing is inlined.
+# Without the counting of references to arrays (_nrt), dozens of atomic additions a window, words/s are 1.2 to 1.35
+# times as many. Such a kernel cannot make an array: see ``weights.workspace``.
+compiled = njit(nogil=True, fastmath=_MATH, cache=True, error_model="numpy", _nrt=False)
+# Numba passes an array as seven words: 150 ns a window where nothing is inlined.
 inlined = njit(inline="always", fastmath=_MATH)
 
 f32, i64, u32, u64 = np.float32, np.int64, np.uint32, np.uint64

@@ -104,15 +104,34 @@ def add(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def total(typing: Any, a: Any) -> Any:
-    """Sum of the lanes."""
+def totals(typing: Any, parts: Any) -> Any:
+    """Lane k: the sum of the lanes of parts[k], a tuple of at most 16; 0 in the lanes left."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
-        call = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
-        return builder.call(call, [_FLOAT(0.0), args[0]], fastmath=["reassoc"])
+        rows = [builder.extract_value(args[0], k) for k in range(len(signature.args[0]))]
+        rows += [_constant(0.0)] * (LANES - len(rows))
+        width = LANES  # lanes that a sum is spread over: halved while two vectors become one
+        while width > 1:
+            width //= 2
+            first = [at + k for at in range(0, 2 * LANES, 2 * width) for k in range(width)]
+            low, high = (ir.Constant(_INTS, [k + by for k in first]) for by in (0, width))
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [
+                builder.fadd(builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)) for a, b in pairs
+            ]
+        return rows[0]
 
-    return types.float32(lanes), build
+    return lanes(parts), build
+
+
+@intrinsic
+def lane(typing: Any, x: Any, k: Any) -> Any:
+    """x in lane k, 0 in the others."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.insert_element(_constant(0.0), args[0], args[1])
+
+    return lanes(types.float32, types.intp), build
 
 
 @intrinsic

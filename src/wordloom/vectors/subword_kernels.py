@@ -10,10 +10,8 @@ do not see each other's changes until they leave.
 
 from __future__ import annotations
 
-import numpy as np
-
-from wordloom.vectors.kernels import PIECE, draw_slots, fetch_row, rate_now, reach, scratch_sizes, subsample, update
-from wordloom.vectors.plain_kernels import G, compiled, f32, i64, inlined, u32
+from wordloom.vectors.kernels import draw_slots, fetch_row, rate_now, reach, subsample, update
+from wordloom.vectors.plain_kernels import PIECE, compiled, f32, i64, inlined
 from wordloom.vectors.simd import LANES, add, fma, load, splat, store
 
 
@@ -44,18 +42,11 @@ def release(inputs, rows, stride, ring, origin, slot):
 @compiled
 def train_subwords(
     ids, starts, first, last, inputs, outputs, stride, cbow, window, negatives, keep, alias, held, plain,
-    lr, low, words, progress, me, state, gram_starts, grams,
+    lr, low, words, progress, me, state, space, gram_starts, grams,
 ):  # fmt: skip
     """``kernels.train_words`` where word w has the input rows grams[gram_starts[w] : gram_starts[w + 1]] (int32)."""
-    slots, gradients, rows = scratch_sizes(window, negatives)
-    outs, ahead = np.zeros(slots, i64), np.zeros(slots, i64)
-    live, live_ahead = np.zeros(slots, u32), np.zeros(slots, u32)
-    live[0] = live_ahead[0] = u32(1)
-    ins, weights = np.zeros(2 * window, i64), np.ones(2 * window, f32)
-    gradient, scratch = np.zeros(gradients, f32), np.zeros(rows * stride, f32)
+    outs, ahead, live, live_ahead, ins, weights, gradient, scratch, kept, power, ring, origin = space
     size = 2 * window + 1
-    ring, origin = np.zeros(size * stride, f32), np.zeros(size * stride, f32)
-    kept, power = np.empty(PIECE, np.int32), np.zeros(2 * window * G, np.int32)
     for sentence in range(first, last):
         at = starts[sentence]
         if held and sentence % held == held - 1:
@@ -97,21 +88,9 @@ def train_subwords(
                             weights[count] = f32(gram_starts[kept[q] + 1] - gram_starts[kept[q]])
                             count += 1
                     update(
-                        ring,
-                        outputs,
-                        ins,
-                        weights,
-                        count,
-                        outs,
-                        live,
-                        stride,
-                        rate,
-                        gradient,
-                        scratch,
-                        power,
-                        cbow,
-                        plain,
-                    )
+                        ring, outputs, ins, weights, count, outs, live, stride, rate, gradient, scratch, power,
+                        cbow, plain,
+                    )  # fmt: skip
                     outs, ahead = ahead, outs
                     live, live_ahead = live_ahead, live
                 for q in range(max(0, n - window - 1), n):

@@ -20,7 +20,7 @@ from wordloom.errors import DataError
 from wordloom.vectors import kernels, plain_kernels, simd, subword_kernels
 from wordloom.vectors.compiling import keep_by_sources
 from wordloom.vectors.held_out import draw_sample, every, sample_loss
-from wordloom.vectors.weights import Grams, Weights, alias_table, keep_thresholds
+from wordloom.vectors.weights import Grams, Weights, alias_table, keep_thresholds, workspace
 
 BLOCK = 50_000  # running words a thread takes at a time: some 30 ms, so a stop is quick and the hand-out is not felt
 LOWEST = 1e-4  # of the first learning rate, as the C program
@@ -169,7 +169,7 @@ class Trainer:
         common = (
             self._ids, self._starts, int(first), int(last), w.inputs, w.outputs, w.stride, c.objective == "cbow",
             c.window, c.negatives, self._keep, self._alias, self._held, self.plain, self.lr, self.lr * LOWEST,
-            self.words + 1, self._progress, me, state,
+            self.words + 1, self._progress, me, state, workspace(c.window, c.negatives, w.stride),
         )  # fmt: skip
         if self.grams is None:
             kernels.train_words(*common)

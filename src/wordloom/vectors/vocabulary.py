@@ -114,8 +114,8 @@ def choose(table: WordTable, total: int, config: VectorsConfig) -> tuple[Vocabul
 
 @cache
 def _rules(words: Words) -> Rules:
-    """Built once, in some 50 ms: one pass of the interpreter's own tables over every code point."""
-    every = "".join(map(chr, range(0x110000)))
+    """Built once: one pass of the interpreter's own tables over every code point."""
+    every = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     written = np.arange(0x110000, dtype=np.int32)
     if words == "split":
         classes = np.full(0x110000, LETTER, np.uint8)

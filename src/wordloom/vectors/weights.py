@@ -1,8 +1,10 @@
-"""What the kernels read and write: aligned matrices, the noise distribution, subsampling thresholds, n-gram rows."""
+"""What the kernels read and write: aligned matrices, the noise distribution, subsampling thresholds, n-gram rows,
+scratch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from wordloom.config import VectorsConfig
 from wordloom.errors import ConfigError
 from wordloom.vectors.ngrams import ngram_table
+from wordloom.vectors.plain_kernels import PIECE, G
 from wordloom.vectors.simd import LANES
 
 Floats = NDArray[np.float32]
@@ -92,3 +95,39 @@ def gram_rows(words: list[str], config: VectorsConfig) -> Grams:
     offsets, buckets = ngram_table(words, config.min_n, config.max_n, config.buckets)
     own = np.arange(len(words), dtype=np.int32)
     return Grams(offsets + np.arange(len(offsets)), np.insert(buckets + np.int32(len(words)), offsets[:-1], own))
+
+
+class Workspace(NamedTuple):
+    """What a thread's kernel writes beside the matrices: output slots of this window and the next, scratch, the kept
+    words of a sentence; ring and origin: the rows of a sub-word model's window."""
+
+    outs: NDArray[np.int64]
+    ahead: NDArray[np.int64]
+    live: NDArray[np.uint32]
+    live_ahead: NDArray[np.uint32]
+    ins: NDArray[np.int64]
+    weights: Floats
+    gradient: Floats
+    scratch: Floats
+    kept: NDArray[np.int32]
+    power: NDArray[np.int32]
+    ring: Floats
+    origin: Floats
+
+
+def workspace(window: int, negatives: int, stride: int) -> Workspace:
+    slots, n = (negatives + G) // G * G, 2 * window  # slots: whole groups
+    found = Workspace(
+        _apart(slots, np.int64), _apart(slots, np.int64), _apart(slots, np.uint32), _apart(slots, np.uint32),
+        _apart(n, np.int64), _apart(n, np.float32), _apart(slots * (n + 1) + LANES, np.float32),
+        _apart(n * stride, np.float32), _apart(PIECE, np.int32), _apart(n * G, np.int32),
+        _apart((n + 1) * stride, np.float32), _apart((n + 1) * stride, np.float32),
+    )  # fmt: skip
+    found.live[0] = found.live_ahead[0] = 1
+    found.weights[:] = 1
+    return found
+
+
+def _apart(size: int, kind: Any) -> NDArray[Any]:
+    """(size,) zeros and two cache lines nobody uses: what the threads write never shares a line."""
+    return np.zeros(size + 128 // np.dtype(kind).itemsize, kind)[:size]

@@ -1,117 +1,93 @@
-"""Public BERT folders: config.json + weights, read and written so that plain AutoModel agrees with us."""
+"""Public folders: config.json + weights, read and written so that plain AutoModel agrees with us."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from wordloom.errors import BundleError, ConfigError
+from wordloom.errors import BundleError
 from wordloom.model.architecture import Architecture
 from wordloom.model.heads import ClassifyHead
+from wordloom.model.interop.families import FAMILIES
+from wordloom.model.interop.family import Family
 from wordloom.model.interop.files import atomic_folder, read_json, read_weights, write_json, write_tensors
-from wordloom.model.interop.keys import (
-    COPIES,
-    IGNORABLE,
-    PARTS,
-    POOLED,
-    modern,
-    part_rows,
-    shapes,
-    to_ours,
-    to_theirs,
-)
+from wordloom.model.interop.keys import add_copies, merge_copies, places, shapes, tidy, to_ours, to_theirs
+from wordloom.model.interop.settings import family_named, family_of, misfits, read_config, write_config
 from wordloom.model.model import Model
-
-# config.json key -> Architecture field
-_CONFIG = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "width",
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "heads",
-    "intermediate_size": "ffn_width",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "types",
-    "layer_norm_eps": "norm_eps",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "initializer_range": "init_std",
-    "pad_token_id": "pad_id",
-}
-_REQUIRED = tuple(_CONFIG)[:5]  # the others have the same defaults there and here
-# config.json key -> (the one value we support, what another value would mean)
-_ONLY = {
-    "model_type": ("bert", "another kind of model"),
-    "hidden_act": ("gelu", "another activation"),
-    "position_embedding_type": ("absolute", "relative positions"),
-    "is_decoder": (False, "a decoder"),
-    "add_cross_attention": (False, "cross-attention"),
-}
 
 
 @dataclass(frozen=True)
 class Loaded:
     """What `load_hf` found.
 
-    states: part -> our state dict: "body" and those of "pooler", "masked", "next_sentence", "classify"
-    that the folder holds whole. labels: names of the classes in order, () without a classifier.
-    report: sentences about everything ignored, absent or changed, for the log.
+    states: part -> our state dict: "body" and those of the family's other parts ("pooler" and heads) that the folder
+    holds whole. labels: names of the classes in order, () without a classifier. problem_type: as in config.json.
+    classifier_dropout: of the public classifier, None where the body's counts. report: what was ignored or absent.
+    family: the public name of the kind of model.
     """
 
-    arch: Architecture
+    arch: Any
     states: dict[str, dict[str, Tensor]]
     labels: tuple[str, ...]
     problem_type: str | None
     classifier_dropout: float | None
     report: tuple[str, ...] = field(default=())
+    family: str = "bert"
 
 
 def load_hf(folder: str | Path, heads: Collection[str] = ()) -> Loaded:
-    """Read a BERT folder: safetensors, sharded or not, or a .bin of plain tensors.
+    """Read a public folder: safetensors, sharded or not, or a .bin of plain tensors.
 
-    heads: which of "pooler", "masked", "next_sentence", "classify" must be there.
+    heads: which of the family's parts ("pooler", "masked", "causal", "classify", ...) must be there.
     Raises BundleError: another model type or an unsupported feature; damaged or missing files; any missing
     or unexpected key or wrong shape, all of them listed. What may be ignored is named in ``report``.
     """
     folder = Path(folder)
-    config = read_json(folder / "config.json")
-    arch = read_config(config, folder / "config.json")
-    report: list[str] = []
-    tensors = _modern_tensors(read_weights(folder), folder, report)
-    problems = _merge_copies(tensors)
-    classes = tensors["classifier.weight"].shape[0] if "classifier.weight" in tensors else 2
-    wanted = {"body", *heads} | ({"pooler"} if set(heads) & set(POOLED) else set())
-    names = {part: [n for theirs in part_rows(part, arch).values() for n in theirs] for part in PARTS}
-    present = {part for part in PARTS if part in wanted or any(n in tensors for n in names[part])}
-    expected = [n for part in PARTS if part in present for n in names[part]]
-    missing = [n for n in expected if n not in tensors]
-    unexpected = sorted(set(tensors) - set(expected))
-    problems += [f"missing {n}" for n in missing] + [f"unexpected {n}" for n in unexpected]
-    sizes = shapes(arch, classes)
-    for n in expected:
-        if n in tensors and tuple(tensors[n].shape) != sizes[n]:
-            problems.append(f"{n} has shape {tuple(tensors[n].shape)}, not {sizes[n]}")
-    labels = _labels(config, folder / "config.json")
+    where = folder / "config.json"
+    config = read_json(where)
+    family, report = family_named(config, where), list[str]()
+    arch = read_config(config, where, report)
+    raw = read_weights(folder)
+    arch = family.settle(arch, raw)
+    classes = _classes(family, raw)
+    sizes = {part: shapes(family, part, arch, classes) for part in family.parts}
+    known = frozenset(name for names in sizes.values() for name in names)
+    tensors = tidy(raw, family, known, folder, report)
+    problems = merge_copies(tensors, family, known)
+    wanted = {"body", *heads}
+    if lacking := sorted(wanted - set(family.parts)):
+        what = f"a {family.model_type} folder cannot hold {', '.join(lacking)}"
+        raise BundleError(what, where=folder, cure=f"ask for some of {', '.join(family.parts)}")
+    shared = set(sizes.get("pooler", ()))
+    present = [part for part in family.parts if part in wanted or _is_there(sizes[part], shared, part, tensors)]
+    expected = {name: shape for part in present for name, shape in sizes[part].items()}
+    problems += [f"missing {name}" for name in expected if name not in tensors]
+    problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(expected))]
+    for name, shape in expected.items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            problems.append(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
+    labels = _labels(config, where)
     if "classify" in present and labels and len(labels) != classes:
-        problems.append(f"config.json names {len(labels)} classes, classifier.weight holds {classes}")
+        problems.append(f"config.json names {len(labels)} classes, the classifier holds {classes}")
     if problems:
         raise BundleError(
             f"the weights do not fit config.json: {'; '.join(problems)}",
             where=folder,
-            cure="use a complete BERT folder, or save it again with the heads that are wanted",
+            cure=f"use a complete {family.model_type} folder, or save it again with the heads that are wanted",
         )
-    report += [f"no {part} in the folder" for part in PARTS if part not in present]
+    report += [f"no {part} in the folder" for part in family.parts if part not in present]
     return Loaded(
         arch,
-        states={part: to_ours(part, tensors, arch) for part in PARTS if part in present},
+        states={part: to_ours(family, part, tensors, arch, classes) for part in present},
         labels=labels if "classify" in present else (),
         problem_type=config.get("problem_type"),
-        classifier_dropout=config.get("classifier_dropout"),
+        classifier_dropout=config.get(family.classifier_dropout) if family.classifier_dropout else None,
         report=tuple(report),
+        family=family.model_type,
     )
 
 
@@ -126,11 +102,9 @@ def apply_states(model: Model, states: Mapping[str, Mapping[str, Tensor]]) -> li
         model.body.load_state_dict(states["body"])
         fresh: list[str] = []
         for name, head in model.heads.items():
-            given = dict(states.get(name, {}))
             own = head.state_dict()
-            if "pooler" in states:
-                given.update({f"pooler.{k}": v for k, v in states["pooler"].items()})
-            given = {k: v for k, v in given.items() if k in own}
+            pooler = {f"pooler.{k}": v for k, v in states.get("pooler", {}).items()}
+            given = {k: v for k, v in {**pooler, **states.get(name, {})}.items() if k in own}
             head.load_state_dict(given, strict=False)
             fresh += [f"heads.{name}.{k}" for k in own if k not in given]
     except RuntimeError as error:  # torch lists every mismatch, a line each, after a heading
@@ -146,111 +120,132 @@ def save_hf(
     *,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
+    tokens: Mapping[str, int | None] | None = None,
+    family: str | None = None,
+    also: Callable[[Path], object] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write config.json + model.safetensors that AutoModel, and AutoModelFor* of the heads, open offline.
 
     labels: names of the classes of the "classify" head, in order. problem_type: "single_label_classification",
-    "multi_label_classification" or "regression". Raises BundleError when the folder holds something, or a
-    head has no public twin (mean pooling).
+    "multi_label_classification" or "regression". tokens: ids of "bos", "eos" and "pad", for config.json and, where
+    the family generates, generation_config.json. family: the model_type to write, which then also decides whether
+    attention is causal (a hybrid model is both); None: the one that has the architecture. also: writes further files
+    (the tokenizer's) into the folder before it is renamed. Raises BundleError when the folder holds something, when no
+    family has this architecture, or when a head has no public twin (mean pooling).
     """
-    without = [name for name in model.heads if not has_twin(model, name)]
+    chosen, arch = pick_family(model.arch, family, model.heads.keys())
+    without = [name for name in model.heads if not has_twin(model, name, chosen)]
     if without:
         raise BundleError(f"no public twin for the head {', '.join(without)}", cure="save it as a bundle")
     with atomic_folder(Path(folder), overwrite) as temp:
-        write_hf(temp, model, labels=labels, problem_type=problem_type)
+        write_hf(temp, model, labels=labels, problem_type=problem_type, tokens=tokens, family=chosen, arch=arch)
+        if also is not None:
+            also(temp)
 
 
-def write_hf(folder: Path, model: Model, *, labels: Sequence[str] | None, problem_type: str | None) -> None:
+def pick_family(arch: Any, name: str | None = None, heads: Collection[str] = ()) -> tuple[Family, Any]:
+    """The family that holds an architecture, and the architecture it then has: by name, with that family's attention.
+
+    Raises BundleError where no family, or not the one named, holds it.
+    """
+    if name is None:
+        found = family_of(arch, heads)
+        if found is None:
+            raise BundleError("no public family computes what this model does", cure="save it as a bundle")
+        return found, arch
+    if name not in FAMILIES:
+        raise BundleError(f"unknown family {name!r}", cure=f"name one of {', '.join(FAMILIES)}")
+    if isinstance(arch, Architecture):
+        arch = replace(arch, attention=FAMILIES[name].slots.get("attention", "full"))
+    if wrong := misfits(FAMILIES[name], arch):
+        raise BundleError(f"{name} does not have this model's {', '.join(wrong)}", cure="export to another family")
+    return FAMILIES[name], arch
+
+
+def write_hf(
+    folder: Path,
+    model: Model,
+    *,
+    labels: Sequence[str] | None,
+    problem_type: str | None,
+    tokens: Mapping[str, int | None] | None = None,
+    family: Family | None = None,
+    arch: Any = None,
+) -> None:
     """Write the files of the body and of every head with a twin into an existing folder."""
-    arch = model.arch
-    twins = [name for name in model.heads if has_twin(model, name)]
-    if len(set(twins) & set(POOLED)) > 1:
-        raise BundleError("two heads with a pooler each do not fit one folder", cure="save one of them")
-    tensors = to_theirs("body", model.body.state_dict(), arch)
+    family = pick_family(model.arch, heads=model.heads.keys())[0] if family is None else family
+    arch = model.arch if arch is None else arch
+    twins = [name for name in model.heads if has_twin(model, name, family)]
+    tensors = to_theirs(family, "body", model.body.state_dict(), arch)
     for name in twins:
-        state = model.heads[name].state_dict()
-        tensors.update(to_theirs(name, state, arch))
-        if name in POOLED:
-            pooler = {k.removeprefix("pooler."): v for k, v in state.items() if k.startswith("pooler.")}
-            tensors.update(to_theirs("pooler", pooler, arch))
+        head = model.heads[name]
+        for key, value in to_theirs(family, name, head.state_dict(), arch, _classes_of(head)).items():
+            if key in tensors:
+                raise BundleError("two heads with a pooler each do not fit one folder", cure="save one of them")
+            tensors[key] = value
+    if not getattr(arch, "tied", True):
+        add_copies(tensors, family)
     write_tensors(folder / "model.safetensors", tensors)
-    config: dict[str, Any] = {
-        "architectures": [_class_name(twins)],
-        **{key: only for key, (only, _) in _ONLY.items()},
-        **{theirs: getattr(arch, ours) for theirs, ours in _CONFIG.items()},
-        "tie_word_embeddings": True,
+    config = {
+        "architectures": [next(name for parts, name in family.classes if set(parts) <= set(twins))],
+        **write_config(family, arch, tokens or {}),
         "dtype": str(model.token_embedding.dtype).removeprefix("torch."),
     }
-    head = model.heads["classify"] if "classify" in twins else None
-    if isinstance(head, ClassifyHead):
-        names = [f"LABEL_{i}" for i in range(head.classes)] if labels is None else list(labels)
-        if len(names) != head.classes or len(set(names)) != len(names):
-            raise BundleError(f"{len(names)} label names for {head.classes} classes", cure="name every class once")
-        config |= {
-            "id2label": {str(i): name for i, name in enumerate(names)},
-            "label2id": {name: i for i, name in enumerate(names)},
-            "problem_type": problem_type,
-            "classifier_dropout": head.dropout,
-        }
+    if "classify" in twins:
+        config |= _classifier_config(family, model.heads["classify"], labels, problem_type)
     write_json(folder / "config.json", config)
+    if family.generates:
+        ids = {f"{name}_token_id": (tokens or {}).get(name) for name in ("bos", "eos", "pad")}
+        ids["decoder_start_token_id"] = config.get("decoder_start_token_id")
+        write_json(folder / "generation_config.json", {k: v for k, v in ids.items() if v is not None})
 
 
-def has_twin(model: Model, name: str) -> bool:
-    """Whether the public layout can hold this head."""
+def has_twin(model: Model, name: str, family: Family | None = None) -> bool:
+    """Whether the public layout can hold this head: of ``family``, or of the one that has the architecture."""
+    family = family_of(model.arch, model.heads.keys()) if family is None else family
+    if family is None or name not in family.parts:
+        return False
     head = model.heads[name]
-    return name in PARTS and not (isinstance(head, ClassifyHead) and head.pooling != "cls")
+    rows = places(family, name, model.arch, _classes_of(head))
+    have = {k: tuple(v.shape) for k, v in head.state_dict().items()}  # a pooled mean has no pooler, and so on
+    return have == {ours: None if place is None else place.ours for ours, place in rows.items()}
 
 
-def read_config(config: Mapping[str, Any], where: Path) -> Architecture:
-    """config.json -> Architecture. Raises BundleError on another model type or an unsupported feature."""
-    for key, (only, meaning) in _ONLY.items():
-        value = config.get(key, None if key == "model_type" else only)
-        if value != only:
-            raise BundleError(
-                f"{key} is {value!r}, not {only!r}: {meaning}", where=where, cure="start from a plain BERT folder"
-            )
-    absent = [key for key in _REQUIRED if key not in config]
-    if absent:
-        raise BundleError(f"lacks {', '.join(absent)}", where=where, cure="copy or download the folder again")
-    values = {ours: config[theirs] for theirs, ours in _CONFIG.items() if config.get(theirs) is not None}
-    try:
-        return Architecture(**values)
-    except ConfigError as error:
-        raise BundleError(error.what, where=where, cure="correct the file") from None
+def has_segments(arch: Any) -> bool:
+    """Whether public code may hand the model numbers of segments: whether it knows two of them."""
+    return bool(getattr(arch, "types", 0) > 1)
 
 
-def _modern_tensors(raw: dict[str, Tensor], folder: Path, report: list[str]) -> dict[str, Tensor]:
-    """Today's key names, float32 at least, without the ignorable buffers."""
-    tensors: dict[str, Tensor] = {}
-    widened = set()
-    for key, tensor in raw.items():
-        name = modern(key)
-        if name in IGNORABLE:
-            report.append(f"ignored {key}: a buffer that holds no weights")
-            continue
-        if name in tensors:
-            raise BundleError(f"holds {name} twice, once as {key}", where=folder, cure="save the folder again")
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            widened.add(str(tensor.dtype))
-            tensor = tensor.float()
-        tensors[name] = tensor
-    report += [f"weights widened from {dtype} to float32" for dtype in sorted(widened)]
-    return tensors
+def _classes_of(head: Any) -> int:
+    return head.classes if isinstance(head, ClassifyHead) else 2
 
 
-def _merge_copies(tensors: dict[str, Tensor]) -> list[str]:
-    """Remove tied copies from ``tensors``; the problems are copies that differ from their original."""
-    problems = []
-    for copy, original in COPIES.items():
-        if copy not in tensors:
-            continue
-        tensor = tensors.pop(copy)
-        if original not in tensors:
-            tensors[original] = tensor  # some folders store only the copy
-        elif not torch.equal(tensor, tensors[original]):
-            problems.append(f"{copy} differs from {original} (untied output weights are not supported)")
-    return problems
+def _classes(family: Family, raw: Mapping[str, Tensor]) -> int:
+    """Rows of the classifier's last matrix; 2 where there is none."""
+    names = family.parts.get("classify", {}).get("output.weight", ())
+    found = [raw[name].shape[0] for name in names if name in raw and raw[name].dim()]
+    return found[0] if found else 2
+
+
+def _is_there(sizes: Collection[str], shared: set[str], part: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a folder holds a part: anything of its own; a tied head with nothing of its own always."""
+    own = [name for name in sizes if part == "pooler" or name not in shared]
+    return not own or any(name in tensors for name in own)
+
+
+def _classifier_config(
+    family: Family, head: Any, labels: Sequence[str] | None, problem_type: str | None
+) -> dict[str, Any]:
+    names = [f"LABEL_{i}" for i in range(head.classes)] if labels is None else list(labels)
+    if len(names) != head.classes or len(set(names)) != len(names):
+        raise BundleError(f"{len(names)} label names for {head.classes} classes", cure="name every class once")
+    values: dict[str, Any] = {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": problem_type,
+    }
+    return values | ({family.classifier_dropout: head.dropout} if family.classifier_dropout else {})
 
 
 def _labels(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
@@ -259,11 +254,3 @@ def _labels(config: Mapping[str, Any], where: Path) -> tuple[str, ...]:
         return tuple(str(names[key]) for key in sorted(names, key=int))
     except (TypeError, ValueError, AttributeError):
         raise BundleError("id2label is not a map from numbers to names", where=where, cure="correct the file") from None
-
-
-def _class_name(twins: Sequence[str]) -> str:
-    if "classify" in twins:
-        return "BertForSequenceClassification"
-    if "next_sentence" in twins:
-        return "BertForPreTraining"
-    return "BertForMaskedLM" if "masked" in twins else "BertModel"

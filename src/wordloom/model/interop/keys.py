@@ -1,114 +1,126 @@
-"""The key map between our parameters and those of a public BERT folder, stated once and read both ways.
-
-A row maps one of our names to the public names whose tensors, joined along dimension 0, it holds;
-``{i}`` runs over the layers. Parts are what a folder may or may not have.
-"""
+"""Names and tensors: our state of a part <-> the public tensors of a family, each way from its one row."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wordloom.model.architecture import Architecture
+from wordloom.errors import BundleError
+from wordloom.model.interop.family import Family, View, row_of
 
-Rows = dict[str, tuple[str, ...]]
-
-
-def _pair(ours: str, *theirs: str) -> Rows:
-    return {f"{ours}.{leaf}": tuple(f"{name}.{leaf}" for name in theirs) for leaf in ("weight", "bias")}
+_AS_IS = View(lambda t, arch: t, lambda t, arch: t)
 
 
-_LAYER = "bert.encoder.layer.{i}"
-_SELF = f"{_LAYER}.attention.self"
-PARTS: dict[str, Rows] = {
-    "body": {
-        "embeddings.tokens.weight": ("bert.embeddings.word_embeddings.weight",),
-        "embeddings.positions.weight": ("bert.embeddings.position_embeddings.weight",),
-        "embeddings.types.weight": ("bert.embeddings.token_type_embeddings.weight",),
-        **_pair("embeddings.norm", "bert.embeddings.LayerNorm"),
-        **_pair("layers.{i}.attention.qkv", f"{_SELF}.query", f"{_SELF}.key", f"{_SELF}.value"),
-        **_pair("layers.{i}.attention.output", f"{_LAYER}.attention.output.dense"),
-        **_pair("layers.{i}.attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
-        **_pair("layers.{i}.ffn_in", f"{_LAYER}.intermediate.dense"),
-        **_pair("layers.{i}.ffn_out", f"{_LAYER}.output.dense"),
-        **_pair("layers.{i}.ffn_norm", f"{_LAYER}.output.LayerNorm"),
-    },
-    "pooler": _pair("dense", "bert.pooler.dense"),
-    "masked": {
-        **_pair("dense", "cls.predictions.transform.dense"),
-        **_pair("norm", "cls.predictions.transform.LayerNorm"),
-        "bias": ("cls.predictions.bias",),
-    },
-    "next_sentence": _pair("output", "cls.seq_relationship"),
-    "classify": _pair("output", "classifier"),
-}
-POOLED = ("next_sentence", "classify")  # heads whose public twin reads the shared pooler
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where one parameter of ours lies: public names, their view, the shape of each of them, and ours."""
 
-# Copies of other tensors: {copy: original}. Refused when they differ, since the copy could not be kept.
-COPIES = {
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
-# Buffers that old versions wrote and that hold no weights: position and segment numbers.
-IGNORABLE = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
+    names: tuple[str, ...]
+    view: View
+    shape: tuple[int, ...]
+    ours: tuple[int, ...]
 
 
-def part_rows(part: str, arch: Architecture) -> Rows:
-    """The part's rows with the layer numbers filled in."""
-    rows: Rows = {}
-    for ours, theirs in PARTS[part].items():
-        for i in range(arch.layers) if "{i}" in ours else (0,):
-            rows[ours.format(i=i)] = tuple(name.format(i=i) for name in theirs)
-    return rows
+@lru_cache(maxsize=64)  # a large model's modules take a tenth of a second to build, even without memory
+def places(family: Family, part: str, arch: Any, classes: int = 2) -> dict[str, Place | None]:
+    """Our names of the part's parameters -> their places; None for one without a row. Not to be changed."""
+    with torch.device("meta"):  # shapes only: no memory, and the random state stays as it is
+        module = family.body(arch) if part == "body" else family.heads[part](arch, classes)
+    rows = {**family.parts[part], **family.gated} if getattr(arch, "gated", False) else family.parts[part]
+    found: dict[str, Place | None] = {}
+    for ours, tensor in module.state_dict().items():
+        names, number = row_of(rows, ours)
+        view = row_of(family.views, ours)[0] or _AS_IS
+        if names is None or tensor.shape[0] % len(names):
+            found[ours] = None
+            continue
+        piece = view.theirs(tensor[: tensor.shape[0] // len(names)], arch)
+        found[ours] = Place(
+            tuple(name.format(i=number) for name in names), view, tuple(piece.shape), tuple(tensor.shape)
+        )
+    return found
 
 
-def modern(key: str) -> str:
-    """An old spelling of a public key -> today's: gamma and beta, and bodies saved without ``bert.``."""
-    if key.startswith(("embeddings.", "encoder.", "pooler.")):
-        key = f"bert.{key}"
-    stem, _, leaf = key.rpartition(".")
-    if stem.endswith("LayerNorm"):
-        key = f"{stem}.{ {'gamma': 'weight', 'beta': 'bias'}.get(leaf, leaf) }"
-    return key
+def shapes(family: Family, part: str, arch: Any, classes: int = 2) -> dict[str, tuple[int, ...]]:
+    """Public names of the part -> shapes."""
+    found = places(family, part, arch, classes).values()
+    return {name: place.shape for place in found if place is not None for name in place.names}
 
 
-def to_theirs(part: str, state: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
-    """Our state of a part -> public names; joined tensors are cut into equal pieces."""
+def to_theirs(family: Family, part: str, state: Mapping[str, Tensor], arch: Any, classes: int = 2) -> dict[str, Tensor]:
+    """Our state of a part that the family holds -> public names; joined tensors are cut into equal pieces."""
     out: dict[str, Tensor] = {}
-    for ours, theirs in part_rows(part, arch).items():
-        pieces = state[ours].chunk(len(theirs))
-        out.update({name: piece.contiguous() for name, piece in zip(theirs, pieces, strict=True)})
+    for ours, place in places(family, part, arch, classes).items():
+        assert place is not None, ours  # has_twin and family_of have looked
+        pieces = state[ours].chunk(len(place.names))
+        out.update({n: place.view.theirs(p, arch).contiguous() for n, p in zip(place.names, pieces, strict=True)})
     return out
 
 
-def to_ours(part: str, tensors: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
+def to_ours(family: Family, part: str, tensors: Mapping[str, Tensor], arch: Any, classes: int = 2) -> dict[str, Tensor]:
     """Public tensors, every name of the part present -> our state of the part."""
-    return {
-        ours: torch.cat([tensors[name] for name in theirs]) if len(theirs) > 1 else tensors[theirs[0]]
-        for ours, theirs in part_rows(part, arch).items()
-    }
-
-
-def shapes(arch: Architecture, classes: int) -> dict[str, tuple[int, ...]]:
-    """Shape of every public tensor this architecture has, all parts."""
-    D, F, V = arch.width, arch.ffn_width, arch.vocab_size
-    tall = {
-        "embeddings.tokens": V,
-        "embeddings.positions": arch.max_positions,
-        "embeddings.types": arch.types,
-        "ffn_in": F,
-        "": V,  # the masked head's bias
-    }
-    out: dict[str, tuple[int, ...]] = {}
-    for part in PARTS:
-        for ours, theirs in part_rows(part, arch).items():
-            module, _, leaf = ours.rpartition(".")
-            rows = next((n for end, n in tall.items() if module == end or (end and module.endswith(end))), D)
-            if part in POOLED:
-                rows = classes if part == "classify" else 2
-            columns = F if module.endswith("ffn_out") else D
-            vector = leaf == "bias" or module.endswith("norm")
-            out.update(dict.fromkeys(theirs, (rows,) if vector else (rows, columns)))
+    out: dict[str, Tensor] = {}
+    for ours, place in places(family, part, arch, classes).items():
+        assert place is not None, ours
+        pieces = [place.view.ours(tensors[name], arch) for name in place.names]
+        out[ours] = torch.cat(pieces) if len(pieces) > 1 else pieces[0].contiguous()
     return out
+
+
+def tidy(
+    raw: Mapping[str, Tensor], family: Family, known: frozenset[str], folder: Any, report: list[str]
+) -> dict[str, Tensor]:
+    """Today's names with the body's prefix, float32 at least, without buffers that hold no weights.
+
+    known: every public name of this architecture. Raises BundleError where two names become one.
+    """
+    tensors: dict[str, Tensor] = {}
+    widened = set()
+    for key, tensor in raw.items():
+        name = key
+        for old, new in family.spellings.items():
+            name = re.sub(old, new, name)
+        prefixed = family.prefix + name
+        if any(re.fullmatch(pattern, n) for pattern in family.ignorable for n in (name, prefixed)):
+            report.append(f"ignored {key}: a buffer that holds no weights")
+            continue
+        if name not in known and prefixed in known:
+            name = prefixed
+        if name in tensors:
+            raise BundleError(f"holds {name} twice, once as {key}", where=folder, cure="save the folder again")
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            widened.add(str(tensor.dtype))
+            tensor = tensor.float()
+        tensors[name] = tensor
+    report += [f"weights widened from {dtype} to float32" for dtype in sorted(widened)]
+    return tensors
+
+
+def merge_copies(tensors: dict[str, Tensor], family: Family, known: frozenset[str]) -> list[str]:
+    """Remove tied copies from ``tensors``; the problems are copies that differ from their original.
+
+    A copy that is a parameter of its own here (an untied output matrix) is none.
+    """
+    problems = []
+    for copy, original in family.copies.items():
+        if copy not in tensors or copy in known:
+            continue
+        tensor = tensors.pop(copy)
+        if original not in tensors:
+            tensors[original] = tensor  # some folders store only the copy
+        elif not torch.equal(tensor, tensors[original]):
+            problems.append(f"{copy} differs from {original}, and config.json does not say tie_word_embeddings: false")
+    return problems
+
+
+def add_copies(tensors: dict[str, Tensor], family: Family) -> None:
+    """Write out what the public code ties only together with the output matrix, where that is untied."""
+    for copy, original in family.copies.items():
+        if copy not in tensors and original in tensors and copy.endswith("bias"):
+            tensors[copy] = tensors[original].clone()

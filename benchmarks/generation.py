@@ -1,0 +1,195 @@
+"""Tokens a second on the CPU: wordloom against transformers ``generate``, the same weights, the same text.
+
+    taskset -c 1 chrt -r 1 python benchmarks/generation.py [--quick] [--runs 5] [--threads 1] [--sizes 2M,10M,30M]
+
+Both sides open one folder, a GPT-2 of random weights (scaled so that the likeliest token is clear), read a prompt of 32
+tokens and add 256: greedy, one text at a time; in addition batches of 16 and 4 beams. transformers runs
+``generate(use_cache=True)`` in evaluation mode, its attention as it chooses it, no end token; ours is
+`infer.decode.generate`. Fresh processes, sides alternate, medians count; loading, compiling and one warm-up answer are
+not timed, reading the prompt is. The ids of both sides must be equal.
+
+The bound: a token needs every weight once (the table of positions aside, one row of which is read), so tokens a second
+are at most the memory bandwidth, measured in our process right after, over the bytes of the weights. What fits into the
+last cache can exceed it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import _common as common
+
+PROMPT, NEW = 32, 256
+SIZES = {"2M": (4, 128, 8192), "10M": (4, 384, 8192), "30M": (8, 512, 8192)}  # layers, width, vocabulary
+TARGETS = {"2M": 5.0, "10M": 2.0, "30M": 1.3}
+SHARE = 0.7  # of the bound, at 10M and 30M
+KINDS = {"greedy": (1, 1), "batch 16": (16, 1), "4 beams": (1, 4)}  # rows, beams
+SIDES = ("wordloom", "transformers")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
+    for name, kind in dict(side=str, folder=Path, size=str, kind=str, new=int).items():
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)  # of one side, in its own process
+    options = parser.parse_args()
+    if options.side:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = {"prepare": prepare, "wordloom": wordloom, "transformers": peer}[options.side](options)
+        print(json.dumps(result))
+        return
+    if options.quick:
+        options.runs, options.new = 1, 32
+    result = compare(options)
+    print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
+    if not options.quick:
+        common.write("generation", result)
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "what": __doc__.split("\n")[0], "date": date.today().isoformat(),
+        "command": " ".join(["python", "benchmarks/generation.py", *sys.argv[1:]]),
+        "machine": common.machine(options.threads), "prompt": PROMPT, "new_tokens": options.new or NEW, "sizes": {},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as temporary:
+        for size in options.sizes.split(","):
+            shared: list[object] = [f"--folder={temporary}/{size}", f"--size={size}", f"--threads={options.threads}"]
+            shared.append(f"--new={options.new or NEW}")
+            facts = common.in_fresh_process(__file__, ["--side=prepare", *shared], options.threads)
+            kinds = {}
+            for kind in options.kinds.split(","):
+                sides: dict[str, list[object]] = {s: [f"--side={s}", *shared, f"--kind={kind}"] for s in SIDES}
+                runs = common.alternating(__file__, sides, options.runs, options.threads)
+                kinds[kind] = summary(size, kind, runs)
+            found["sizes"][size] = {**facts, **kinds}
+    return found
+
+
+def summary(size: str, kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    digests = {run["ids_sha256"] for found in runs.values() for run in found}
+    if len(digests) != 1:
+        sys.exit(f"the sides wrote different texts at {size}, {kind}: {digests}")
+    key = "tokens_per_second"
+    result: dict[str, Any] = {name: round(common.median(found, key), 1) for name, found in runs.items()}
+    result["ratio"] = common.ratio(runs["wordloom"], runs["transformers"], key)
+    if kind == "greedy":
+        result["share_of_bound"] = round(common.median(runs["wordloom"], "share_of_bound"), 3)
+        result["target"] = {"at_least": TARGETS[size], "reached": result["ratio"]["of_medians"] >= TARGETS[size]}
+        if size != "2M":
+            result["target"] |= {"share_of_bound": SHARE, "bound_reached": result["share_of_bound"] >= SHARE}
+    return {**result, "runs": runs}
+
+
+def prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the folder that both sides open."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    layers, width, vocabulary = SIZES[options.size]
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=width // 64, bos_token_id=0, eos_token_id=0,
+        initializer_range=0.1,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config)
+    model.save_pretrained(options.folder)
+    parameters = sum(p.numel() for p in model.parameters())
+    read = 4 * (parameters - model.transformer.wpe.weight.numel())
+    return {"layers": layers, "width": width, "vocabulary": vocabulary, "parameters": parameters, "bytes_read": read}
+
+
+def prompts(options: argparse.Namespace) -> list[list[int]]:
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    rows = KINDS[options.kind][0]
+    return torch.randint(1, SIZES[options.size][2], (rows, PROMPT), generator=generator).tolist()
+
+
+def result_of(ids: list[list[int]], seconds: float) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    tokens = sum(map(len, ids))
+    return {"tokens_per_second": round(tokens / seconds, 1), "ids_sha256": digest, **common.usage()}
+
+
+def bandwidth(threads: int) -> float:
+    """Bytes a second at which 256 MB are read: the best of torch's sum and dot product."""
+    import torch
+
+    torch.set_num_threads(threads)
+    x = torch.ones(1 << 26)
+    seconds = []
+    for work in (x.sum, lambda: torch.dot(x, x)):
+        for _ in range(6):
+            begun = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - begun)
+    return 4 * x.numel() / min(seconds)
+
+
+def wordloom(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from wordloom.infer.decode import generate
+    from wordloom.infer.sampling import Decoding
+    from wordloom.infer.steppers import make_stepper
+    from wordloom.model.heads import CausalHead
+    from wordloom.model.interop import apply_states, load_hf
+    from wordloom.model.model import Model
+    from wordloom.model.transformer import Transformer
+
+    torch.set_num_threads(options.threads)
+    loaded = load_hf(options.folder, ("causal",))
+    model = Model(Transformer(loaded.arch), {"causal": CausalHead(loaded.arch)}).eval()
+    apply_states(model, loaded.states)
+    texts, beams = prompts(options), KINDS[options.kind][1]
+    generate(make_stepper(model), texts, Decoding(max_tokens=8, beams=beams))
+    begun = time.perf_counter()
+    answers = generate(make_stepper(model), texts, Decoding(max_tokens=options.new, beams=beams))
+    seconds = time.perf_counter() - begun
+    found = result_of([list(a.ids) for (a,) in answers], seconds)
+    speed = bandwidth(options.threads)  # after the peak of memory was read
+    positions = model.body.embeddings.positions.weight.numel()
+    read = 4 * (sum(p.numel() for p in model.parameters()) - positions)
+    share = found["tokens_per_second"] / len(texts) * read / speed
+    return {**found, "bandwidth_gb": round(speed / 1e9, 1), "share_of_bound": round(share, 3)}
+
+
+def peer(options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    torch.set_num_threads(options.threads)
+    model = GPT2LMHeadModel.from_pretrained(options.folder, dtype=torch.float32).eval()
+    x = torch.tensor(prompts(options))
+    model.generation_config.eos_token_id = None
+    settings: dict[str, Any] = dict(
+        attention_mask=torch.ones_like(x),
+        do_sample=False,
+        use_cache=True,
+        num_beams=KINDS[options.kind][1],
+        pad_token_id=0,
+    )
+    model.generate(x, max_new_tokens=8, **settings)
+    begun = time.perf_counter()
+    found = model.generate(x, max_new_tokens=options.new, **settings)
+    seconds = time.perf_counter() - begun
+    return {**result_of(found[:, PROMPT:].tolist(), seconds), "attention": model.config._attn_implementation}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Encoder and decoder, each a `Transformer`: Vaswani et al. 2017, section 3; Raffel et al. 2020 (T5), section 2.1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from wordloom.errors import ConfigError
+from wordloom.model.architecture import Architecture
+from wordloom.model.cache import Cache
+from wordloom.model.cross import CrossAttention, Source
+from wordloom.model.transformer import Embeddings, Layer, Transformer, refuse_far
+
+
+class Rows(Protocol):
+    """What the encoder reads of a batch: (B, S) int64 each, as `Transformer.forward` takes them."""
+
+    @property
+    def tokens(self) -> Tensor: ...
+
+    @property
+    def documents(self) -> Tensor: ...
+
+    @property
+    def positions(self) -> Tensor: ...
+
+    @property
+    def types(self) -> Tensor: ...
+
+
+class EncoderDecoder(nn.Module):
+    """``forward(tokens, documents, positions, types, source) -> the decoder's hidden states (B, T, D)``.
+
+    One table of tokens serves both sides. Tokens of the decoder see those before them of their own document, and all
+    source tokens of the same document number in the same row: several pairs may lie in one row. The decoder is given
+    what it is to produce shifted by one, the padding id first (`start_id`).
+    """
+
+    carries = False  # nothing goes from one batch to the next
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        if arch.decoder_layers < 1:
+            raise ConfigError(
+                "an encoder-decoder needs model.decoder_layers above 0", cure="give it, or use an encoder"
+            )
+        self.arch = arch
+        self.embeddings = Embeddings(arch)
+        one = replace(arch, decoder_layers=0)
+        self.encoder = Transformer(one, embedded=False)
+        self.decoder = Transformer(
+            replace(one, layers=arch.decoder_layers, attention="causal"), embedded=False, reads=True
+        )
+
+    @property
+    def start_id(self) -> int:
+        """The token that stands before the first: T5's and marian's is that of padding."""
+        return self.arch.pad_id
+
+    def forward(
+        self, tokens: Tensor, documents: Tensor, positions: Tensor, types: Tensor, source: Rows | None = None
+    ) -> Tensor:
+        """Both sides at once, for training. Raises ConfigError where there is no source."""
+        if source is None:
+            raise ConfigError("an encoder-decoder needs a source to read", cure="use the spans objective, or pairs")
+        read = self.encode(source.tokens, source.documents, source.positions, source.types)
+        return self.decode(tokens, documents, positions, types, read)
+
+    def encode(
+        self,
+        tokens: Tensor,
+        documents: Tensor,
+        positions: Tensor,
+        types: Tensor,
+        weights: list[Tensor] | None = None,
+        keep: bool = False,
+    ) -> Source:
+        """All inputs (B, S) -> the source, whose ``states`` are (B, S, D).
+
+        keep: also make the keys and values of every decoder layer, for a decoder that is called once a token.
+        """
+        refuse_far(self.arch, positions)
+        states = self.encoder.encode(self.embeddings(tokens, positions, types), documents, positions, weights)
+        return Source(states, documents, self._keys_values(states) if keep else None)
+
+    def decode(
+        self,
+        tokens: Tensor,
+        documents: Tensor,
+        positions: Tensor,
+        types: Tensor,
+        source: Source,
+        weights: list[Tensor] | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """All inputs (B, T) -> hidden (B, T, D).
+
+        Given a list, ``weights`` receives two of every layer: (B, H, T, T) of the target and (B, H, T, S) of the
+        source. Given a cache (`new_cache`), the T tokens follow those it holds, and it takes them in.
+        """
+        refuse_far(self.arch, positions)
+        x = self.embeddings(tokens, positions, types)  # (B, T, D)
+        return self.decoder.encode(x, documents, positions, weights, cache, source=source)
+
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """Room for ``capacity`` target tokens of so many rows."""
+        table = self.embeddings.tokens.weight
+        return Cache(self.decoder.arch, rows, capacity, dtype=table.dtype, device=table.device)
+
+    def layers_by_depth(self) -> list[nn.Module]:
+        """Embeddings, the encoder's layers, then the decoder's, which read them."""
+        return [self.embeddings, *self.encoder.layers, *self.decoder.layers]
+
+    def _keys_values(self, states: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        kept = []
+        for i in range(self.decoder.arch.layers):
+            layer = self.decoder.layers[i % len(self.decoder.layers)]
+            assert isinstance(layer, Layer) and isinstance(layer.cross, CrossAttention)
+            k, v = layer.cross.read(states)
+            kept.append((k.contiguous(), v.contiguous()))
+        return tuple(kept)

@@ -1,0 +1,63 @@
+"""GPT-2 (Radford et al. 2019): norms before the branches and at the end, residual matrices drawn smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wordloom.model.architecture import Architecture
+from wordloom.model.interop.families.gpt import CAUSAL_SLOTS, CONV1D, GPT_KEYS, GPT_REQUIRED
+from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family, pair
+
+_LAYER = "transformer.h.{i}"
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+    inner = config.get("n_inner")
+    return {"ffn_width": 4 * config["n_embd"] if inner is None else inner}
+
+
+def _write(arch: Architecture) -> dict[str, Any]:
+    return {"n_inner": arch.ffn_width}
+
+
+GPT2 = Family(
+    model_type="gpt2",
+    prefix="transformer.",
+    parts={
+        "body": {
+            "embeddings.tokens.weight": ("transformer.wte.weight",),
+            "embeddings.positions.weight": ("transformer.wpe.weight",),
+            **pair("layers.{i}.attention_norm", f"{_LAYER}.ln_1"),
+            **pair("layers.{i}.attention.qkv", f"{_LAYER}.attn.c_attn"),
+            **pair("layers.{i}.attention.output", f"{_LAYER}.attn.c_proj"),
+            **pair("layers.{i}.ffn_norm", f"{_LAYER}.ln_2"),
+            **pair("layers.{i}.ffn_in", f"{_LAYER}.mlp.c_fc"),
+            **pair("layers.{i}.ffn_out", f"{_LAYER}.mlp.c_proj"),
+            **pair("norm", "transformer.ln_f"),
+        },
+        "causal": {"output": ("lm_head.weight",)},
+        "classify": {"output.weight": ("score.weight",)},
+    },
+    classes=((("classify",), "GPT2ForSequenceClassification"), (("causal",), "GPT2LMHeadModel"), ((), "GPT2Model")),
+    keys=GPT_KEYS,
+    required=GPT_REQUIRED,
+    activation=("activation_function", ACTIVATIONS),
+    slots={**CAUSAL_SLOTS, "norm_place": "before", "scaled_init": True},
+    fixed={
+        "scale_attn_weights": (True, "scores without their scale"),
+        "scale_attn_by_inverse_layer_idx": (False, "another scale of the scores in each layer"),
+        "add_cross_attention": (False, "cross-attention"),
+    },
+    defaults={"activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_positions": 1024},
+    same={"embd_pdrop": "resid_pdrop"},
+    derived=("ffn_width",),
+    read=_read,
+    write=_write,
+    copies={"lm_head.weight": "transformer.wte.weight"},
+    ignorable=(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)",),
+    views=CONV1D,
+    classifier_dropout=None,
+    generates=True,
+    heads=CAUSAL_HEADS,
+)

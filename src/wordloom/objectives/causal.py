@@ -1,0 +1,54 @@
+"""The causal objective: predict the next token (Bengio et al. 2003, equation 1; Radford et al. 2018, equation 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from wordloom.config import CausalConfig
+from wordloom.data.batch import IGNORE, Batch
+from wordloom.model.build import AnyArchitecture
+from wordloom.model.heads import CausalHead
+from wordloom.objectives.targets import at_targets, states_of, target_of
+from wordloom.train.job import Term, Terms
+
+NAME = "causal"
+
+
+class Causal:
+    """Every token but the first of a document is predicted from those before it; nothing is random."""
+
+    def __init__(self, config: CausalConfig):
+        self.config = config
+
+    def heads(self, arch: AnyArchitecture) -> dict[str, nn.Module]:
+        return {NAME: CausalHead(arch)}
+
+    def corrupt(self, batch: Batch, rng: np.random.Generator, progress: float) -> Batch:
+        """The batch with targets["causal"] (B, T): the id that follows in the same document, else IGNORE.
+
+        A layout that knows what follows a row's last token gives targets["next"] itself.
+        """
+        if "next" in batch.targets:
+            following = batch.targets["next"]
+        else:
+            following = torch.full_like(batch.tokens, IGNORE)
+            same = (batch.documents[:, 1:] == batch.documents[:, :-1]) & (batch.documents[:, 1:] > 0)
+            following[:, :-1] = torch.where(same, batch.tokens[:, 1:], IGNORE)
+        return replace(batch, targets={NAME: following})
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Predictions, from the targets alone."""
+        return {NAME: int((target_of(batch, NAME) != IGNORE).sum())}
+
+    def loss(self, model: Any, batch: Batch, state: Any) -> tuple[Terms, Any]:
+        """The term "causal": sum of cross entropy in nats. state: what a recurrent model carries to the next batch."""
+        hidden, state = states_of(model, batch, state)  # (B, T, D)
+        states, targets = at_targets(hidden, target_of(batch, NAME))  # (N, D), (N,)
+        total = model.heads[NAME].loss(states, model.token_embedding, targets)
+        return {NAME: Term(total, len(targets))}, state
