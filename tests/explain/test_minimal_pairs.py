@@ -473,7 +473,8 @@ def test_the_start_token_is_what_training_began_with(tmp_path: Path) -> None:
     for preset, start_id in (("gpt2-tiny", words.cls_id), ("lstm-tiny", words.sep_id)):
         small = SMALL if preset == "gpt2-tiny" else {"width": 16}
         model = random_model(preset, CausalHead, words, **small)
-        save_bundle(tmp_path / preset, model, "pretrained", {"preset": preset}, also=words.save)
+        objective = {"name": "causal", "documents": "streams" if preset == "lstm-tiny" else "isolated"}
+        save_bundle(tmp_path / preset, model, "pretrained", {"objective": objective}, also=words.save)
         found = api.probe(tmp_path / preset, file)
         direct = causal_log_likelihood(model, words.encode(["the dog barks here."]), start_id)
         assert found.scores.good == pytest.approx(direct, abs=1e-5) and found.path is None

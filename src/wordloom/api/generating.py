@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from wordloom import presets
+from wordloom.api.objectives import learned_objective
 from wordloom.api.start import bundle_folder
-from wordloom.config import read_recipe
 from wordloom.errors import BundleError
 from wordloom.infer.generator import Candidate, Generated, LanguageModel
 from wordloom.infer.linear import is_linear
@@ -42,7 +41,7 @@ def language_model(model: str | Path | LanguageModel, device: str | None = None)
                 where=folder,
                 cure="copy the whole bundle again, tokenizer files included",
             )
-        learned = _objective(model, str(bundle.extra.get("preset")))
+        learned = learned_objective(bundle.extra)
         start_id = tokenizer.sep_id if learned.get("documents") == "streams" else tokenizer.cls_id
     else:
         body, tokenizer = _public(folder), Tokenizer.load(folder)
@@ -82,13 +81,3 @@ def _public(folder: Path) -> Model:
     model = Model(make_body(loaded.arch), heads)
     apply_states(model, {name: state for name, state in loaded.states.items() if name in ("body", *heads)})
     return model.eval()
-
-
-def _objective(model: Any, preset: str) -> dict[str, Any]:
-    """What it learned: the objective's table, of the run's recipe, or of the preset's row of a bare bundle."""
-    if (Path(model) / "manifest.json").exists():
-        objective = read_recipe(Path(model) / "recipe.toml").objective
-        if objective is not None:
-            return objective.model_dump()
-    defaults = presets.PRESETS[preset].defaults if preset in presets.PRESETS else {}
-    return {key.partition(".")[2]: value for key, value in defaults.items() if key.startswith("objective.")}

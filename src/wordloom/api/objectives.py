@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wordloom import presets
@@ -110,6 +111,11 @@ def predicted_share(config: AnyObjective) -> float:
     if isinstance(config, PermutedConfig):
         return 1 / config.every
     return 1.0 if isinstance(config, CausalConfig) else config.rate
+
+
+def learned_objective(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """[objective] of a bundle's pre-training; {} where the bundle does not say."""
+    return dict(extra.get("objective") or {})
 
 
 def without_auxiliary(model: Model, objective: Any) -> Model:

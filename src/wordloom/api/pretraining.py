@@ -233,6 +233,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     if not world.writes:
         return Result(run.path, "pretrain", outcome.scores)
     extra = {"tokenizer_hash": tokenizer.hash, "length": config.length, "preset": preset, "scores": outcome.scores}
+    extra["objective"] = objective_config.model_dump()
     also = partial(tokenizer.save, segments=has_segments(arch))
     kept = without_auxiliary(model, objective)
     save_bundle(run.bundle, kept, "pretrained", extra, also=also, tokens=tokenizer.ends, overwrite=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordloom import presets
+from wordloom.api.objectives import learned_objective
 from wordloom.api.results import score_json, table
 from wordloom.api.start import bundle_folder
-from wordloom.config import read_recipe
 from wordloom.errors import BundleError, ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS
 from wordloom.explain.minimal_pairs import Accuracy, PairScores, Reading, reading_of, score_pairs
@@ -85,7 +84,7 @@ def probe(
     """
     pairs = read_pairs(data, limit)
     bundle, tokenizer = _open(model)
-    learned = _objective(model, bundle)
+    learned = learned_objective(bundle.extra)
     hybrid = learned.get("name") == "hybrid"
     chosen = reading_of(bundle.model, reading, hybrid=hybrid)
     if rest_of_word and chosen == "causal":
@@ -123,19 +122,6 @@ def _open(model: str | Path) -> tuple[Bundle, Tokenizer]:
 
 def _is_run(model: str | Path) -> bool:
     return (Path(model) / "manifest.json").exists()
-
-
-def _objective(model: str | Path, bundle: Bundle) -> dict[str, Any]:
-    """What it learned: name, and documents ("streams": [SEP] began a document, and [CLS] was never seen).
-
-    From the run's recipe; of a bare bundle from its preset's row.
-    """
-    if _is_run(model):
-        objective = read_recipe(Path(model) / "recipe.toml").objective
-        return objective.model_dump() if objective is not None else {}
-    row = presets.PRESETS.get(str(bundle.extra.get("preset")))
-    defaults = row.defaults if row is not None else {}
-    return {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("objective.")}
 
 
 def _start_id(tokenizer: Tokenizer, start: str | None, streams: bool) -> int:
