@@ -39,7 +39,7 @@ ANALOGIES = {
     "en": {"analogies": "questions-words.txt"},
     "zh": {"CA8 semantic": "ca8_semantic.txt", "CA8 morphological": "ca8_morphological.txt"},
 }
-LR = {"skip-gram": 0.025, "cbow": 0.05}  # the C program's, for gensim and fastText; ours has its own, CBOW 0.1
+LR = {"skip-gram": 0.025, "cbow": 0.05}  # the C program's, for gensim and fastText; ours has its own, 0.035 and 0.1
 THREADS = 2
 
 

@@ -229,7 +229,7 @@ class VectorsConfig(Strict):
     exponent: float = Field(0.75, ge=-1, le=2, description="of the counts, for the noise distribution")
     sample: float = Field(1e-3, ge=0, description="subsampling threshold of frequent words; 0: none")
     epochs: int = Field(5, gt=0)
-    lr: float | None = Field(None, gt=0, description="falls linearly to 1e-4 of it; absent: 0.025, CBOW 0.1")
+    lr: float | None = Field(None, gt=0, description="falls linearly to 1e-4 of it; absent: 0.035, CBOW 0.1")
     seed: int = 0
     threads: int | None = Field(None, gt=0, description="absent: all cores; 1 is bitwise repeatable, more are not")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the processor; cuda is not bitwise")
