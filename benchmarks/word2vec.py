@@ -69,7 +69,8 @@ def scaling(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         text = prepare(Path(name), "baby10m", options.words)
         for objective in options.objective:
-            sides = {f"{n} threads": arguments("ours", text, objective, 100, 3, threads=n) for n in (1, 2)}
+            # 10 epochs: a second of training would measure when threads start and who waits for the last block
+            sides = {f"{n} threads": arguments("ours", text, objective, 100, 10, threads=n) for n in (1, 2)}
             found = _common.alternating(SIDES, sides, options.runs, THREADS)
             medians = {k: _common.median(v, "words_per_second") for k, v in found.items()}
             two_over_one = _common.ratio(found["2 threads"], found["1 threads"], "words_per_second")

@@ -24,9 +24,9 @@ from wordloom.vectors.weights import Grams, Weights, alias_table, keep_threshold
 
 BLOCK = 50_000  # running words a thread takes at a time: some 30 ms, so a stop is quick and the hand-out is not felt
 LOWEST = 1e-4  # of the first learning rate, as the C program
-# Skip-gram: the C program's is 0.025; 0.035 is better on WordSim, MEN, rare words and analogies of both corpora tried, and
-# at 0.05 similarity falls (docs/LOG.md, 2026-11-23). CBOW: twice the C program's, since a row takes less of the change:
-# see reference.cbow.
+# Skip-gram: the C program's is 0.025; 0.035 is better on WordSim, MEN, rare words and analogies of both corpora tried,
+# and at 0.05 similarity falls (docs/LOG.md, 2026-11-23). CBOW: twice the C program's, since a row takes less of the
+# change: see reference.cbow.
 LR = {"skip-gram": 0.035, "cbow": 0.1}
 
 
