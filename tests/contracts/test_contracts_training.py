@@ -139,7 +139,7 @@ def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, world: World, case: C
         steps[size] = {n: before[n] - p.detach() for n, p in setup.model.named_parameters()}
         first[size] = losses(tmp_path / str(size))
     largest = max(float(g.abs().max()) for g in steps[1].values())
-    assert largest > 1e-3
+    assert largest > 1e-2
     for size in (4, 3):
         assert first[size] == pytest.approx(first[1], rel=1e-5)
         for name, gradient in steps[size].items():

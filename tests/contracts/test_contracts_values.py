@@ -71,7 +71,7 @@ def test_a_batch_equals_its_singles(world: World, case: Case) -> None:
         pairs = pairs_of(setup)
         whole = setup.job.logits(setup.model, TEXTS, pairs)
         singles = [setup.job.logits(setup.model, [t], pairs and [pairs[i]]) for i, t in enumerate(TEXTS)]
-        assert float(whole.std()) > 5e-3  # an untrained head that answers alike would agree with anything
+        assert float(whole.std()) > 0.05  # an untrained head that answers alike would agree with anything
         torch.testing.assert_close(whole, torch.cat(singles), rtol=1e-4, atol=1e-5)
         return
     with torch.no_grad():

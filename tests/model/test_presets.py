@@ -35,6 +35,7 @@ def test_parameter_counts_of_bert(name: str) -> None:
     with torch.device("meta"):
         count = sum(p.numel() for part in (make_body(arch), Pooler(arch), MaskedHead(arch)) for p in part.parameters())
     assert count / 1e6 == pytest.approx(BERT[name], abs=0.05)
+    assert arch.width // arch.heads == 64 and PRESETS[name].objective == "masked"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
