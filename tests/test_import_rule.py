@@ -7,6 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "wordloom"
 EVERYWHERE = {"errors", "config", "metrics"}
+DECODING = {f"infer.{name}" for name in ("decode", "beam", "sampling", "steppers", "source_stepper")}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
@@ -17,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vectors": {"text", "data", "run"},
     "model": set(),
     "objectives": {"data.batch", "train.job", "model"},
-    "tasks": {"text", "data", "model", "objectives", "train.job", "vectors"},
+    "tasks": {"text", "data", "model", "objectives", "train.job", "vectors", *DECODING},
     "train": {"data.batch", "run"},
     "infer": {"model", "text", "data"},
     "choice": {"tasks", "train", "infer", "data"},

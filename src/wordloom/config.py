@@ -268,6 +268,18 @@ class ClassifyConfig(Strict):
     separator: str = Field("|", description="between the labels of one multi-label cell")
 
 
+TASKS: dict[str, type[Strict]] = {"classify": ClassifyConfig}
+
+
+def _task_name(value: Any) -> str:
+    """ "classify" where the table names none."""
+    return str(value.get("name", "classify") if isinstance(value, dict) else getattr(value, "name", "classify"))
+
+
+# a further task: Annotated[..., Tag(its name)], and an entry in TASKS
+TaskConfig = Annotated[Annotated[ClassifyConfig, Tag("classify")], Discriminator(_task_name)]
+
+
 class DataConfig(Strict):
     """[data]: labelled files."""
 
@@ -307,7 +319,7 @@ class Recipe(Strict):
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig | None = None
     train: TrainConfig = TrainConfig()
-    task: ClassifyConfig | None = None
+    task: TaskConfig | None = None
     data: DataConfig | None = None
     vectors: VectorsConfig | None = None
     finetune: TrainConfig | None = Field(None, description="[train] of the second stage when both stages run")
@@ -362,7 +374,8 @@ def _plain(model: type[BaseModel], error: ValidationError) -> str:
     key = ".".join(_walk(model, first["loc"])[0])
     if first["type"] == "union_tag_invalid":
         tag = first["ctx"]["tag"]
-        return f"{key}.name {tag!r} is unknown{near_miss(tag, list(OBJECTIVES), 'known')}"
+        known = TASKS if key == "task" else OBJECTIVES
+        return f"{key}.name {tag!r} is unknown{near_miss(tag, list(known), 'known')}"
     said = [e["msg"].removeprefix("Value error, ") for e in errors if ".".join(_walk(model, e["loc"])[0]) == key]
     said[1:] = [message.removeprefix("Input should be ") for message in said[1:]]  # the members of a union
     return f"{key}: {' or '.join(said)}" if key else said[0]

@@ -46,3 +46,7 @@ class RunError(WordloomError):
 
 class TrainingError(WordloomError):
     """Training cannot go on: non-finite loss, no memory, full disk."""
+
+
+class DownloadError(WordloomError):
+    """A public model that cannot be fetched, or does not arrive as it was announced."""

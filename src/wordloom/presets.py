@@ -6,10 +6,10 @@ Where a public twin differs from the paper, the row follows the twin and says so
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from wordloom.config import near_miss
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture
@@ -247,7 +247,8 @@ PRESETS: dict[str, Preset] = _rows()
 def preset(name: str) -> Preset:
     """Raises ConfigError on an unknown name, naming the near miss."""
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}{_near(name, list(PRESETS))}", cure="name one of the presets")
+        hint = near_miss(name, list(PRESETS), "known")
+        raise ConfigError(f"unknown preset {name!r}{hint}", cure="name one of the presets")
     return PRESETS[name]
 
 
@@ -261,10 +262,5 @@ def architecture(name: str, vocab_size: int, **overrides: Any) -> AnyArchitectur
     given = {k: v for k, v in overrides.items() if v is not None}
     for key in given:
         if key not in known:
-            raise ConfigError(f"{name} has no value {key!r}{_near(key, known)}", cure="correct that key")
+            raise ConfigError(f"{name} has no value {key!r}{near_miss(key, known, 'known')}", cure="correct that key")
     return row.kind(vocab_size=vocab_size, **{**row.values, **given})
-
-
-def _near(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

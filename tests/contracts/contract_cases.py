@@ -131,7 +131,7 @@ CASES = [Case(preset, variant) for preset in ROWS for variant in VARIANTS if fit
 
 
 def _cover() -> list[Case]:
-    """Every variant once, of BERT in turn where it can be; and of every other preset what its own objective is called."""
+    """Every variant once, of BERT in turn where it can be; and of every other preset its own objective."""
     found = []
     for i, variant in enumerate(VARIANTS):
         fit = [p for p in BERT if fits(p, variant)] or [p for p in ROWS if fits(p, variant)]

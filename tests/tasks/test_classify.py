@@ -215,9 +215,9 @@ def test_batches_group_similar_lengths(tokenizer: Tokenizer) -> None:
     train = replace(train, texts=texts(2000, longest=20), labels=["neg", "pos"] * 1000, places=["x:1"] * 2000)
     stream = ClassifyStream(task, train, batch=20, seed=0)
     sizes = stream.windows.example_tokens
-    spread = np.mean([sizes[b].std() for b in stream.plan(0)])
+    spread = np.mean([sizes[b].std() for b in stream.epochs.plan(0)])
     assert spread < 0.15 * sizes.std()
-    means = np.array([sizes[b].mean() for b in stream.plan(0)])
+    means = np.array([sizes[b].mean() for b in stream.epochs.plan(0)])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2  # and short batches do not come first
     full = [b.real_tokens / b.tokens.numel() for s in range(100) for b in stream.step(s, 1)]
     assert np.mean(full) > 0.8

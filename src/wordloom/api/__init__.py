@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wordloom.api.checking import check, train_tokenizer
     from wordloom.api.choosing import choose
+    from wordloom.api.downloading import download
     from wordloom.api.embeddings import are_vectors, evaluate_vectors, export_vectors, load_vectors
     from wordloom.api.finetuning import finetune
     from wordloom.api.generating import fill, generate, language_model, stream
+    from wordloom.api.gguf import export_gguf
     from wordloom.api.importing import export_model, import_folder
     from wordloom.api.loading import evaluate, load, predict_lines
     from wordloom.api.pretraining import pretrain
@@ -21,8 +23,10 @@ __all__ = [
     "check",
     "choose",
     "demo",
+    "download",
     "evaluate",
     "evaluate_vectors",
+    "export_gguf",
     "export_model",
     "export_vectors",
     "fill",
@@ -45,11 +49,13 @@ _HOMES = {
     "check": "checking",
     "train_tokenizer": "checking",
     "choose": "choosing",
+    "download": "downloading",
     "finetune": "finetuning",
     "fill": "generating",
     "generate": "generating",
     "language_model": "generating",
     "stream": "generating",
+    "export_gguf": "gguf",
     "export_model": "importing",
     "import_folder": "importing",
     "evaluate": "loading",

@@ -12,7 +12,7 @@ from typing import Any
 
 from wordloom.api.compare import finished
 from wordloom.api.finetuning import DEFAULTS, finetune_parts
-from wordloom.api.labelled import Parts
+from wordloom.api.labelled import Parts, classify_config
 from wordloom.api.linear import TFIDF, WORD2VEC, finetune_frozen, finetune_linear, suited, written_at
 from wordloom.api.pretraining import pretrain
 from wordloom.api.results import say
@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def task(self) -> ClassifyConfig:
-        return self.recipe.task or ClassifyConfig()
+        return classify_config(self.recipe)
 
     @property
     def seed(self) -> int:

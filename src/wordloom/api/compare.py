@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordloom.api.finetuning import TABLES, finetune_parts
-from wordloom.api.labelled import Parts, descriptions, divide, read
+from wordloom.api.labelled import Parts, classify_config, descriptions, divide, read
 from wordloom.api.measuring import BASELINE
 from wordloom.api.results import Result, say, table
 from wordloom.api.settings import refuse_changes, required
@@ -87,7 +87,7 @@ def compare(
                 correct[arm].append(
                     _arm(run.path / "arms" / f"{arm}-{labels}-{seed}", starts[arm], parts, seeded, quiet)
                 )
-            correct["tfidf"].append(_tfidf(parts, test, recipe.task or ClassifyConfig()))
+            correct["tfidf"].append(_tfidf(parts, test, classify_config(recipe)))
         rows.append(Row(count, {name: np.stack(values) for name, values in correct.items()}))
     return _finish(run, rows, arms[0], config, train, test, quiet)
 
@@ -225,7 +225,7 @@ def finetune_seeds(
 
 def read_all(recipe: Recipe, quiet: bool) -> Data:
     """train, valid and test of [data]."""
-    config, task = required(recipe.data, "data", "run"), recipe.task or ClassifyConfig()
+    config, task = required(recipe.data, "data", "run"), classify_config(recipe)
     if not config.train:
         raise ConfigError("no training file is named", where="data.train", cure="name a labelled file")
     parts = [read(path, config, task) if path else None for path in (config.train, config.valid, config.test)]

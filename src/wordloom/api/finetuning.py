@@ -9,15 +9,25 @@ from typing import Any
 import torch
 
 from wordloom.api.facts import finished_facts, settle_kernels
-from wordloom.api.labelled import InMemory, Parts, descriptions, divide, from_memory, read
+from wordloom.api.labelled import InMemory, Parts, classify_config, descriptions, divide, from_memory, read
 from wordloom.api.linear import TABLES as LINEAR_TABLES
 from wordloom.api.linear import WORD2VEC, finetune_linear, is_linear_start, refuse_network_settings
 from wordloom.api.measuring import measure
 from wordloom.api.pretraining import layers_of
 from wordloom.api.results import Result, say
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
+from wordloom.api.solving import finetune_task
 from wordloom.api.start import Start, open_start
-from wordloom.config import ClassifyConfig, DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.config import (
+    ClassifyConfig,
+    DataConfig,
+    ModelConfig,
+    Recipe,
+    Strict,
+    TokenizerConfig,
+    TrainConfig,
+    read_recipe,
+)
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
 from wordloom.report import render
@@ -52,7 +62,7 @@ def finetune(
     data: str | Path | InMemory,
     out: str | Path,
     *,
-    task: str = "classify",
+    task: str | None = None,
     seeds: int = 1,
     recipe: str | Path | Recipe | None = None,
     resume: bool = False,
@@ -66,10 +76,17 @@ def finetune(
     model: a run, a Hugging Face BERT folder, or a preset (random weights); or, for a linear classifier on averaged
     word vectors, vectors (a run, a folder, a file) or "word2vec", which trains them on the same texts; or "tf-idf".
     data: a labelled file, or (texts, labels). seeds: train so many, keep the best on validation, report all.
-    settings: recipe keys.
+    task: "classify", or one of ``api.kinds``, which reads data as its records. settings: recipe keys.
     """
+    if task is None:
+        task = _task_of(recipe, out if resume else None)
     if task != "classify":
-        raise ConfigError(f"unknown task {task!r}", cure="use --task classify")
+        if isinstance(data, tuple) or seeds > 1:
+            raise ConfigError(
+                f"--task {task} reads a file, one seed a run", cure="give a path, and --seed for each run"
+            )
+        how: dict[str, Any] = {"recipe": recipe, "resume": resume, "overwrite": overwrite, "baseline": baseline}
+        return finetune_task(model, data, out, task=task, quiet=quiet, **how, **settings)
     if resume and recipe is None:
         recipe = own_recipe(out)
     in_memory = isinstance(data, tuple)
@@ -79,7 +96,7 @@ def finetune(
         chosen = recipe_from(_seeded(settings, model), LINEAR_TABLES, base=recipe)
     else:
         chosen = recipe_from(settings, TABLES, base=recipe, defaults=DEFAULTS)
-    task_config, data_config = chosen.task or ClassifyConfig(), chosen.data
+    task_config, data_config = classify_config(chosen), chosen.data
     assert data_config is not None
     if linear:
         refuse_network_settings(chosen, model)
@@ -94,8 +111,9 @@ def finetune(
         say(line, quiet)
     if linear:
         parts = divide(train, valid, test, data_config, chosen.train.seed)
-        how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "baseline": baseline, "quiet": quiet}
-        return finetune_linear(model, parts, chosen, out, **how)
+        return finetune_linear(
+            model, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet
+        )
     start = open_start(model, chosen, train.texts)
     if resume and chosen.compare is not None:
         seeds = len(chosen.compare.seeds)
@@ -106,6 +124,15 @@ def finetune(
         return finetune_seeds(start, data_parts, chosen, out, seeds, resume=resume, overwrite=overwrite, quiet=quiet)
     parts = divide(train, valid, test, data_config, chosen.train.seed)
     return finetune_parts(start, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet)
+
+
+def _task_of(recipe: str | Path | Recipe | None, out: str | Path | None) -> str:
+    """The task that a recipe, or that of the run to resume, names; "classify" where there is none."""
+    if recipe is None and out is not None:
+        recipe = own_recipe(out)
+    if recipe is not None and not isinstance(recipe, Recipe):
+        recipe = read_recipe(recipe)
+    return recipe.task.name if recipe is not None and recipe.task is not None else "classify"
 
 
 def _seeded(settings: dict[str, Any], model: str | Path) -> dict[str, Any]:
@@ -130,7 +157,7 @@ def finetune_parts(
     again: str | None = None,
 ) -> Result:
     """One fine-tuning run from a resolved start and divided data. again: the command that resumes it."""
-    config, task_config = recipe.train, recipe.task or ClassifyConfig()
+    config, task_config = recipe.train, classify_config(recipe)
     world = parallel.start()
     values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     source = recipe.data.train if recipe.data is not None else "DATA"

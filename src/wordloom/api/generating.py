@@ -8,16 +8,8 @@ from typing import Any
 
 import torch
 
-from wordloom.api.objectives import learned_objective
-from wordloom.api.start import bundle_folder
-from wordloom.errors import BundleError
+from wordloom.api.language import open_language
 from wordloom.infer.generator import Candidate, Generated, LanguageModel
-from wordloom.infer.linear import is_linear
-from wordloom.model.build import make_body
-from wordloom.model.heads import CausalHead, MaskedHead
-from wordloom.model.interop import apply_states, load_bundle, load_hf
-from wordloom.model.model import Model
-from wordloom.text.tokenizer import Tokenizer
 
 
 def language_model(model: str | Path | LanguageModel, device: str | None = None) -> LanguageModel:
@@ -27,28 +19,10 @@ def language_model(model: str | Path | LanguageModel, device: str | None = None)
     """
     if isinstance(model, LanguageModel):
         return model
-    folder = bundle_folder(model)
-    if is_linear(folder):
-        raise BundleError("a linear classifier is no language model", where=folder, cure="give a pre-trained run")
-    learned: dict[str, Any] = {}
-    start_id: int | None
-    if (folder / "wordloom.json").exists():
-        bundle = load_bundle(folder)
-        body, tokenizer = bundle.model, Tokenizer.load(folder)
-        if bundle.extra.get("tokenizer_hash") not in (None, tokenizer.hash):
-            raise BundleError(
-                "the tokenizer beside these weights is not the one they were trained with",
-                where=folder,
-                cure="copy the whole bundle again, tokenizer files included",
-            )
-        learned = learned_objective(bundle.extra)
-        start_id = tokenizer.sep_id if learned.get("documents") == "streams" else tokenizer.cls_id
-    else:
-        body, tokenizer = _public(folder), Tokenizer.load(folder)
-        start_id = None if len({tokenizer.bos_id, tokenizer.eos_id}) == 1 else tokenizer.bos_id
+    body, tokenizer, start_id, hybrid = open_language(model)
     if device is not None:
         body = body.to(torch.device(device))
-    return LanguageModel(body, tokenizer, start_id=start_id, hybrid=learned.get("name") == "hybrid")
+    return LanguageModel(body, tokenizer, start_id=start_id, hybrid=hybrid)
 
 
 def generate(
@@ -71,13 +45,3 @@ def stream(
 def fill(model: str | Path | LanguageModel, text: str, *, top: int = 5) -> list[list[Candidate]]:
     """The likeliest tokens for every mask of the text, each mask alone (`LanguageModel.fill`)."""
     return language_model(model).fill(text, top)
-
-
-def _public(folder: Path) -> Model:
-    """A public folder with the heads it holds that predict tokens."""
-    loaded = load_hf(folder)
-    makers = {"causal": CausalHead, "masked": MaskedHead}
-    heads = {name: make(loaded.arch) for name, make in makers.items() if name in loaded.states}
-    model = Model(make_body(loaded.arch), heads)
-    apply_states(model, {name: state for name, state in loaded.states.items() if name in ("body", *heads)})
-    return model.eval()

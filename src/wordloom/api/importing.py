@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
-
-from torch import nn
+from typing import Any
 
 from wordloom.api.start import bundle_folder
 from wordloom.errors import BundleError
-from wordloom.infer.linear import is_linear
-from wordloom.model.build import Body
-from wordloom.model.interop import Loaded, apply_states, has_segments, load_bundle, load_hf, save_bundle, save_hf
-from wordloom.model.interop.families import FAMILIES
-from wordloom.model.model import Model
-from wordloom.text.tokenizer import Tokenizer
+from wordloom.infer.linear import refuse_linear
+from wordloom.infer.own_tokenizer import own_tokenizer
+from wordloom.model.interop import has_segments, load_bundle, load_hf, model_of, save_bundle, save_hf
 
 
 def import_folder(source: str | Path, out: str | Path, *, overwrite: bool = False) -> list[str]:
@@ -34,14 +29,8 @@ def import_folder(source: str | Path, out: str | Path, *, overwrite: bool = Fals
     if (source / "wordloom.json").exists() or (source / "manifest.json").exists():
         raise BundleError("is a run or bundle of ours already", where=source, cure="use it as it is")
     found = load_hf(source)
-    tokenizer = Tokenizer.load(source)
-    if tokenizer.vocab_size > found.arch.vocab_size:
-        raise BundleError(
-            f"the tokenizer knows {tokenizer.vocab_size} tokens, the model {found.arch.vocab_size}",
-            where=source,
-            cure="put the tokenizer files of this model beside it",
-        )
-    model = _model(found)
+    tokenizer = own_tokenizer(source, found.arch.vocab_size)
+    model = model_of(found)
     extra: dict[str, Any] = {
         "tokenizer_hash": tokenizer.hash,
         "imported": {"family": found.family, "from": source.name, "report": list(found.report)},
@@ -65,11 +54,10 @@ def export_model(
     one of its heads, has no public twin.
     """
     folder = bundle_folder(source)
-    if is_linear(folder):
-        cure = "export its vectors, where it has some, or serve the run itself"
-        raise BundleError("a linear classifier has no public twin", where=source, cure=cure)
+    cure = "export its vectors, where it has some, or serve the run itself"
+    refuse_linear(folder, "a linear classifier has no public twin", cure)
     bundle = load_bundle(folder)
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = own_tokenizer(folder, bundle.model.arch.vocab_size)
     head = dict(bundle.model.heads).get("classify")
     if getattr(head, "pooling", None) == "last" and tokenizer.pad_id == tokenizer.sep_id:
         what = "its classifier reads the end token, which is its padding too: public code would read the token before"
@@ -85,22 +73,3 @@ def export_model(
         overwrite=overwrite,
     )
     return [f"written: {out}"]
-
-
-def _model(found: Loaded) -> Model:
-    """Every part of a folder as a model: the pooler inside the heads that read it, or as a head where none does."""
-    family, heads = FAMILIES[found.family], dict[str, nn.Module]()
-    pooler = {name for names in family.parts.get("pooler", {}).values() for name in names}
-    held = False
-    for part, state in found.states.items():
-        if part in ("body", "pooler"):
-            continue
-        classes = len(state["output.weight"]) if part == "classify" else 2
-        heads[part] = family.heads[part](found.arch, classes)
-        held |= any(pooler & set(names) for names in family.parts[part].values())
-    if "pooler" in found.states and not held:
-        heads["pooler"] = family.heads["pooler"](found.arch, 2)
-    model = Model(cast(Body, family.body(found.arch)), heads)
-    if fresh := apply_states(model, found.states):
-        raise BundleError(f"missing {', '.join(fresh)}", cure="use a complete folder")
-    return model.eval()

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wordloom.config import ClassifyConfig, DataConfig
+from wordloom.config import ClassifyConfig, DataConfig, Recipe
 from wordloom.data.examples import Examples, read_examples
-from wordloom.errors import DataError
+from wordloom.errors import ConfigError, DataError
 
 InMemory = tuple[Sequence[str], Sequence[Any]]
 
@@ -48,6 +48,15 @@ class Parts:
             labels = Counter(name for i in range(len(self.train)) for name in self.train.label_set(i))
             found["labels"] = dict(sorted(labels.items(), key=lambda item: -item[1]))
         return found
+
+
+def classify_config(recipe: Recipe) -> ClassifyConfig:
+    """[task] of a classification. Raises ConfigError where the recipe is of another task."""
+    task = recipe.task or ClassifyConfig()
+    if not isinstance(task, ClassifyConfig):
+        raise ConfigError(f"the recipe's task is {task.name!r}, and this is for classification", where="task.name",
+                          cure="use wordloom finetune --task, or name classify")  # fmt: skip
+    return task
 
 
 def read(source: str | Path, config: DataConfig, task: ClassifyConfig) -> Examples:

@@ -15,7 +15,7 @@ import numpy as np
 
 from wordloom.api.embeddings import are_vectors, load_vectors
 from wordloom.api.facts import file_facts, settle_kernels
-from wordloom.api.labelled import Parts
+from wordloom.api.labelled import Parts, classify_config
 from wordloom.api.measuring import measure
 from wordloom.api.results import Result, say
 from wordloom.api.settings import refuse_changes
@@ -132,7 +132,7 @@ def finetune_frozen(
 ) -> Result:
     """A linear classifier on the mean last hidden states of an encoder that is not trained."""
     parallel.refuse_several("finetune on features")
-    config = (recipe.task or ClassifyConfig()).model_copy(update={"pooling": "mean"})
+    config = classify_config(recipe).model_copy(update={"pooling": "mean"})
     with _open(out, recipe, False, overwrite) as run:
         settle_kernels(run)
         begun = time.monotonic()
@@ -198,7 +198,7 @@ def open_given(source: str | Path) -> Given:
 
 
 def _fitted(given: Given | None, parts: Parts, recipe: Recipe) -> LinearClassifier:
-    config = recipe.task or ClassifyConfig()
+    config = classify_config(recipe)
     train, valid = parts.train, parts.valid
     names = [*(parts.test.label_names() if parts.test is not None else ()), *valid.label_names()]
     kind = train.kind if config.kind == "auto" else config.kind

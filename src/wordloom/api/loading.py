@@ -12,19 +12,30 @@ from typing import Any
 
 import numpy as np
 
+from wordloom.api.kinds import HOMES, task_kind
 from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
+from wordloom.config import DataConfig, near_miss
 from wordloom.data.examples import read_examples
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.linear import LinearPredictor, is_linear
 from wordloom.infer.predictor import Prediction, Predictor
-from wordloom.metrics import Paired, Score, paired
+from wordloom.infer.task_predictor import TaskPredictor
+from wordloom.metrics import Paired, Score, paired, paired_tallies, tally_scores
+from wordloom.model.interop.files import read_json
+from wordloom.run import jsonable
 from wordloom.tasks.classify import Classify
 
 
-def load(path: str | Path) -> Predictor:
-    """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_proba, evaluate, save."""
+def load(path: str | Path) -> Any:
+    """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_stream, evaluate, save.
+
+    A `Predictor`, with predict_proba, of a classification; a `TaskPredictor` of any other task.
+    """
     folder = bundle_folder(path)
+    facts = folder / "wordloom.json"
+    if facts.is_file() and read_json(facts).get("kind") in HOMES:
+        return TaskPredictor.load(folder, lambda name: task_kind(name).restore)
     if is_linear(folder):
         from wordloom.tasks.linear import LinearClassifier  # here: scikit-learn takes half a second that BERT needs not
 
@@ -47,6 +58,7 @@ class Evaluation:
         if self.test is not None:
             t = self.test
             values["paired"] = {
+                "metric": t.metric,
                 "difference": t.difference,
                 "low": t.low,
                 "high": t.high,
@@ -84,6 +96,9 @@ def evaluate(
     if Path(data).is_dir():
         raise ConfigError("a folder, not a labelled file", where=data, cure="write: wordloom evaluate RUN [RUN2] DATA")
     predictors = [load(m) for m in models]
+    names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
+    if any(isinstance(p, TaskPredictor) for p in predictors):
+        return evaluate_task(names, predictors, data)
     first = predictors[0]
     if any((p.kind, p.labels) != (first.kind, first.labels) for p in predictors):
         raise ConfigError(
@@ -94,7 +109,6 @@ def evaluate(
         raise DataError("there is no label to score against", where=data, cure="name the label column with --label")
     pairs = examples.pairs if first.task.pairs else None
     probabilities = [p.predict_proba(examples.texts, pairs) for p in predictors]
-    names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
     scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
     test = None
     if len(predictors) == 2:
@@ -103,11 +117,39 @@ def evaluate(
     return Evaluation(scores, len(examples), examples.columns, test)
 
 
+def evaluate_task(names: Sequence[str], predictors: Sequence[Any], data: str | Path) -> Evaluation:
+    """One or two predictors of the same task on its labelled records."""
+    tasks = [p.task for p in predictors if isinstance(p, TaskPredictor)]
+    if len(tasks) != len(predictors) or len({t.name for t in tasks}) > 1:
+        raise ConfigError("the two models do different tasks", cure="compare models of one task")
+    first = tasks[0]
+    records = task_kind(first.name).read(str(data), DataConfig(train=str(data)), first.config)
+    tallies = [t.tallies(records, p.predict(t.inputs(records))) for t, p in zip(tasks, predictors, strict=True)]
+    scores = {name: tally_scores(found) for name, found in zip(names, tallies, strict=True)}
+    test = None
+    if len(tallies) == 2:
+        ours, theirs = (found[first.main] for found in tallies)
+        test = paired_tallies(ours, theirs, first.main, names=(names[0], names[1]))
+    return Evaluation(scores, len(records), records.columns, test)
+
+
 def predict_lines(
-    model: str | Path, data: str, *, text: str | None = None, pair: str | None = None, as_json: bool = False
+    model: str | Path,
+    data: str,
+    *,
+    text: str | None = None,
+    pair: str | None = None,
+    as_json: bool = False,
+    form: str | None = None,
 ) -> Iterator[str]:
-    """Output lines in input order: JSON objects, or the answer, its probability and the text in columns."""
+    """Output lines in input order: JSON objects, the task's format ``form``, or columns to read (of a classifier: the
+    answer, its probability, the text)."""
     predictor = load(model)
+    if isinstance(predictor, TaskPredictor):
+        yield from _task_lines(predictor, data, DataConfig(train=data, text=text, pair=pair), as_json, form)
+        return
+    if form is not None:
+        raise ConfigError(f"a classifier has no output format {form!r}", where="--format", cure="use --json")
     labels = predictor.labels
     inputs = _inputs(data, text, pair, predictor.task.pairs)
     texts, copies = _tee(inputs)
@@ -118,6 +160,21 @@ def predict_lines(
         else:
             shown = source if isinstance(source, str) else " | ".join(source)
             yield f"{_shown(answer)}\t{' '.join(shown.split())[:120]}"
+
+
+def _task_lines(
+    predictor: TaskPredictor, data: str, config: DataConfig, as_json: bool, form: str | None
+) -> Iterator[str]:
+    task, kind = predictor.task, task_kind(predictor.task.name)
+    pairs = predictor.predict_stream(kind.unlabelled(data, config, task))
+    if form is not None:
+        if form not in kind.formats:
+            raise ConfigError(f"unknown format {form!r}{near_miss(form, list(kind.formats), 'known')}",
+                              where="--format", cure="name one of these, or use --json")  # fmt: skip
+        yield from kind.formats[form](pairs)
+        return
+    for given, answer in pairs:
+        yield json.dumps(jsonable(task.row(given, answer)), ensure_ascii=False) if as_json else task.line(given, answer)
 
 
 def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], deque[Any]]:

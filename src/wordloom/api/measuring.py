@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordloom.api.labelled import Parts
-from wordloom.api.results import Result, scores_json
+from wordloom.api.results import Result, paired_json, scores_json
 from wordloom.data.examples import Examples
 from wordloom.infer.predictor import Answers, Predictor
 from wordloom.metrics import MAIN, Score, paired, point_scores, reliability
@@ -73,13 +73,7 @@ def _beside(
     test = paired(gold, probabilities, theirs, task.kind, names=("the model", baseline))
     return {
         "baseline": {"name": baseline, "scores": scores_json(beside.evaluate(part))},
-        "paired": {
-            "name": baseline,
-            "metric": test.metric,
-            "difference": {"value": test.difference, "low": test.low, "high": test.high},
-            "p": test.p_value,
-            "verdict": test.verdict,
-        },
+        "paired": paired_json(test, baseline),
     }
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordloom.api.objectives import learned_objective
+from wordloom.api.language import open_language
 from wordloom.api.results import score_json, table
-from wordloom.api.start import bundle_folder
-from wordloom.errors import BundleError, ConfigError
+from wordloom.data.sealed import file_hash
+from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS
 from wordloom.explain.minimal_pairs import Accuracy, PairScores, Reading, reading_of, score_pairs
 from wordloom.explain.pairs_file import read_pairs
-from wordloom.infer.linear import is_linear
-from wordloom.model.interop import Bundle, load_bundle
 from wordloom.run import replace, write_json
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train import machine
@@ -74,28 +72,28 @@ def probe(
     batch_tokens: int = BATCH_TOKENS,
     device: str | None = None,
 ) -> Probe:
-    """Minimal pairs (`read_pairs` says which files) scored by a run or bundle of a pre-trained model.
+    """Minimal pairs (`read_pairs` says which files) scored by a pre-trained run, a bundle or a public folder.
 
     limit: the first so many pairs of each paradigm. reading: "causal", "masked" or "permuted"; by the model when
     absent. rest_of_word: not of causal models; leading_space: see `score_pairs`. start: the token read before a
-    sentence; absent: what began a document in its training, [CLS], or [SEP] where it learned from streams.
+    sentence; absent: what began a text in its training (`start_of`), or where nothing did, what separates them.
     out: folder for NAME.json (accuracies) and NAME.jsonl (log p of every sentence); absent: RUN/probes, and nothing
-    where the model is a bare bundle. NAME is made of the file name and the settings: a repetition replaces its own.
+    where the model is a bundle or folder alone. NAME is made of the file name and the settings: a repetition replaces
+    its own.
     """
     pairs = read_pairs(data, limit)
-    bundle, tokenizer = _open(model)
-    learned = learned_objective(bundle.extra)
-    hybrid = learned.get("name") == "hybrid"
-    chosen = reading_of(bundle.model, reading, hybrid=hybrid)
+    network, tokenizer, usual, hybrid = open_language(model)
+    chosen = reading_of(network, reading, hybrid=hybrid)
     if rest_of_word and chosen == "causal":
         raise ConfigError("a causal model masks nothing", where="--rest-of-word", cure="leave it out")
-    start_id = _start_id(tokenizer, start, learned.get("documents") == "streams")
+    start_id = _start_id(tokenizer, start, usual)
     found = score_pairs(
-        bundle.model.to(machine.pick_device(device)), tokenizer, pairs, chosen, start_id=start_id, hybrid=hybrid,
+        network.to(machine.pick_device(device)), tokenizer, pairs, chosen, start_id=start_id, hybrid=hybrid,
         rest_of_word=rest_of_word, leading_space=leading_space, batch_tokens=batch_tokens,
     )  # fmt: skip
-    settings: dict[str, Any] = {"model": str(model), "file": str(data), "sha256": _sha256(data), "pairs": len(pairs)}
-    settings |= {"limit": limit, "reading": chosen, "rest_of_word": rest_of_word, "leading_space": leading_space}
+    settings: dict[str, Any] = {"model": str(model), "file": str(data), "sha256": file_hash(Path(data))}
+    settings |= {"pairs": len(pairs), "limit": limit, "reading": chosen}
+    settings |= {"rest_of_word": rest_of_word, "leading_space": leading_space}
     first, last = (str(tokenizer.backend.id_to_token(i)) for i in (start_id, tokenizer.sep_id))
     settings["start"] = first
     said = _convention(chosen, first, last, rest_of_word, leading_space, limit)
@@ -104,32 +102,17 @@ def probe(
     return result if folder is None else _write(result, folder, start)
 
 
-def _open(model: str | Path) -> tuple[Bundle, Tokenizer]:
-    folder = bundle_folder(model)
-    if is_linear(folder):
-        cure = "give a pre-trained run"
-        raise BundleError("a linear classifier is no language model", where=folder, cure=cure)
-    bundle = load_bundle(folder)
-    tokenizer = Tokenizer.load(folder)
-    if bundle.extra.get("tokenizer_hash") not in (None, tokenizer.hash):
-        raise BundleError(
-            "the tokenizer beside these weights is not the one they were trained with",
-            where=folder,
-            cure="copy the whole bundle again, tokenizer files included",
-        )
-    return bundle, tokenizer
-
-
 def _is_run(model: str | Path) -> bool:
     return (Path(model) / "manifest.json").exists()
 
 
-def _start_id(tokenizer: Tokenizer, start: str | None, streams: bool) -> int:
-    if start is None:
-        return tokenizer.sep_id if streams else tokenizer.cls_id
-    number = tokenizer.backend.token_to_id(start)
+def _start_id(tokenizer: Tokenizer, asked: str | None, usual: int | None) -> int:
+    """usual: what begins a text; where nothing does, the first tokens of a sentence still need something before."""
+    if asked is None:
+        return tokenizer.cls_id if usual is None else usual
+    number = tokenizer.backend.token_to_id(asked)
     if number is None:
-        raise ConfigError(f"the vocabulary has no token {start!r}", where="--start", cure="name one it has")
+        raise ConfigError(f"the vocabulary has no token {asked!r}", where="--start", cure="name one it has")
     return int(number)
 
 
@@ -161,11 +144,6 @@ def _write(result: Probe, folder: Path, start: str | None) -> Probe:
     replace(folder / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode("utf-8"))
     write_json(folder / f"{name}.json", result.to_json())
     return Probe(result.scores, result.convention, s, folder / f"{name}.json")
-
-
-def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _accuracy_json(accuracy: Accuracy) -> dict[str, Any]:

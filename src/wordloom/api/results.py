@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordloom.metrics import Score
+from wordloom.metrics import Paired, Score
 from wordloom.run import jsonable
 
 if TYPE_CHECKING:
     from wordloom.infer.predictor import Predictor
+    from wordloom.infer.task_predictor import TaskPredictor
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Result:
     scores: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     report: Path | None = None
-    predictor: Predictor | None = None
+    predictor: Predictor | TaskPredictor | None = None
 
     def summary(self) -> str:
         lines = [*self.notes, f"run: {self.path}"]
@@ -46,6 +47,12 @@ def score_json(score: Score) -> dict[str, Any]:
 
 def scores_json(scores: dict[str, Score]) -> dict[str, Any]:
     return {name: score_json(score) for name, score in scores.items()}
+
+
+def paired_json(test: Paired, name: str) -> dict[str, Any]:
+    """The ``paired`` section of scores.json."""
+    difference = {"value": test.difference, "low": test.low, "high": test.high}
+    return {"name": name, "metric": test.metric, "difference": difference, "p": test.p_value, "verdict": test.verdict}
 
 
 def table(rows: list[list[str]], header: list[str]) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wordloom.config import OBJECTIVES, Recipe, Strict, make, merge, read_recipe
+from wordloom.config import OBJECTIVES, Recipe, Strict, make, merge, near_miss, read_recipe
 from wordloom.errors import ConfigError, RunError
 from wordloom.run import Run, read_manifest
 
@@ -90,10 +89,8 @@ def _dotted(key: str, tables: Mapping[str, type[Strict]]) -> str:
     for table, its in keys.items():
         if key in its:
             return f"{table}.{key}"
-    known = sorted({k for its in keys.values() for k in its})
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    raise ConfigError(f"unknown setting {key!r}; {hint}", cure="correct that name")
+    hint = near_miss(key, sorted({k for its in keys.values() for k in its}), "known")
+    raise ConfigError(f"unknown setting {key!r}{hint}", cure="correct that name")
 
 
 def _another_length(key: str, given: set[str]) -> bool:

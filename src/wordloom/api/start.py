@@ -1,8 +1,8 @@
-"""Where fine-tuning starts: one's own run, a Hugging Face BERT folder, or a preset's random weights."""
+"""Where fine-tuning starts: one's own run, a public folder of any family we read, or a preset's random weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from wordloom import presets
 from wordloom.api.pretraining import architecture_of, open_tokenizer
 from wordloom.config import Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
-from wordloom.infer.linear import is_linear
+from wordloom.infer.linear import refuse_linear
+from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.model.build import AnyArchitecture, make_body
 from wordloom.model.interop import apply_states, load_any
 from wordloom.model.model import Model
@@ -34,14 +35,21 @@ class Start:
         """The same shape and tokenizer without the weights: what shows the gain from pre-training."""
         return replace(self, name=f"{self.name} (random weights)", states=None)
 
-    def build(self, make_heads: Callable[[AnyArchitecture], Mapping[str, nn.Module]], seed: int) -> Model:
-        """A model whose random parts are a function of ``seed``: the heads first, then the body, from one stream."""
+    def build(
+        self,
+        make_heads: Callable[[AnyArchitecture], Mapping[str, nn.Module]],
+        seed: int,
+        keeps: Set[str] = frozenset({"pooler"}),
+    ) -> Model:
+        """A model whose random parts are a function of ``seed``: the heads first, then the body, from one stream.
+
+        keeps: heads whose weights go on from the start; others there belong to another objective or other labels.
+        """
         torch.manual_seed(seed)
         heads = make_heads(self.arch)
         model = Model(make_body(self.arch), heads)
         if self.states is not None:
-            # A classifier found in the folder belongs to other labels; the pooler is general and is kept.
-            apply_states(model, {k: v for k, v in self.states.items() if k != "classify"})
+            apply_states(model, {k: v for k, v in self.states.items() if k == "body" or k in keeps})
         return model
 
 
@@ -65,21 +73,14 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
             return _from_preset(name, recipe, texts)
         known = ", ".join([*sorted(presets.PRESETS), "word2vec", "tf-idf"])
         raise ConfigError(
-            "no such folder and no such preset", where=name, cure=f"give a run, a BERT folder, or one of {known}"
+            "no such folder and no such preset", where=name, cure=f"give a run, a public folder, or one of {known}"
         )
     folder = bundle_folder(name)
-    if is_linear(folder):
-        inside = folder / "vectors"
-        cure = f"start from its vectors, {inside}" if inside.is_dir() else "start from the preset tf-idf again"
-        raise BundleError("a linear classifier has no weights to start from", where=name, cure=cure)
+    inside = folder / "vectors"
+    cure = f"start from its vectors, {inside}" if inside.is_dir() else "start from the preset tf-idf again"
+    refuse_linear(folder, "a linear classifier has no weights to start from", cure)
     loaded = load_any(folder)
-    tokenizer = Tokenizer.load(folder)
-    if tokenizer.vocab_size > loaded.arch.vocab_size:
-        raise BundleError(
-            f"the tokenizer knows {tokenizer.vocab_size} tokens, the model {loaded.arch.vocab_size}",
-            where=folder,
-            cure="put the tokenizer files of this model beside it",
-        )
+    tokenizer = own_tokenizer(folder, loaded.arch.vocab_size)
     changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout")}
     arch = replace(loaded.arch, **{k: v for k, v in changed.items() if v is not None})
     return Start(name, arch, tokenizer, loaded.states, loaded.report)

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wordloom.cli import generate, models, probe, words
+from wordloom.cli import generate, hub, models, probe, words
 from wordloom.errors import WordloomError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ for verb in (
     models.finetune,
     models.evaluate,
     models.predict,
+    hub.download,
     generate.generate,
     generate.fill,
     probe.probe,

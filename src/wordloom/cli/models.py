@@ -128,7 +128,9 @@ def finetune(
     ],
     data: Annotated[str, typer.Argument(metavar="FILE", help="labelled training file")],
     out: Out = Path("run"),
-    task: Annotated[str, typer.Option(metavar="NAME", help="classify")] = "classify",
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="classify when absent; docs/tasks.md lists the tasks")
+    ] = None,
     valid: ValidFile = None,
     test: TestFile = None,
     text: TextColumn = None,
@@ -209,13 +211,14 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     as_json: AsJson = False,
+    form: Annotated[str | None, typer.Option("--format", metavar="NAME", help="a task's own file format")] = None,
 ) -> None:
-    """Predict, in input order: a table, or JSON lines with --json."""
+    """Predict, in input order: a table, JSON lines with --json, or --format."""
     from wordloom import api
 
     if data == "-" and sys.stdin.isatty():
         print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
-    for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json):
+    for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form):
         print(line)
 
 

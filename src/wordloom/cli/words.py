@@ -116,7 +116,7 @@ def odd_one_out(
 
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="vectors (a run or file); with --to hf: a run or bundle")
+        str, typer.Argument(metavar="SOURCE", help="vectors (a run or file); with --to hf or gguf: a run or bundle")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="file or folder to write")],
     to: Annotated[
@@ -124,7 +124,8 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="of a model: hf (a folder that plain transformers opens); of vectors: text, binary (word2vec), glove, "
+            help="of a model: hf (a folder that plain transformers opens), gguf (a file of llama.cpp, of GPT-2 rows); "
+            "of vectors: text, binary (word2vec), glove, "
             "fasttext (.bin), folder (ours), gensim (.kv: a pickle)",
         ),
     ] = "text",
@@ -138,7 +139,7 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what is there")] = False,
 ) -> None:
-    """Write a model as a public folder (--to hf), or vectors in another program's format."""
+    """Write a model as a public folder or file (--to hf, gguf), or vectors in another program's format."""
     from wordloom import api
 
     if to == "hf":
@@ -146,6 +147,9 @@ def export(
         return
     if family is not None:
         raise ConfigError("--as is of models", cure="write --to hf with it")
+    if to == "gguf":
+        print("\n".join(api.export_gguf(source, out, overwrite=overwrite)))
+        return
     api.export_vectors(_open_vectors(source, encoding), out, to, space=space, overwrite=overwrite)
     print(f"written: {out}")
 

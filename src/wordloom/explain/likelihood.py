@@ -67,8 +67,8 @@ def causal_log_likelihood(
 ) -> NDArray[np.float64]:
     """(S,) sum over a sentence's tokens of log p(token | start token, tokens before it), in nats.
 
-    The start token is not predicted, nor is an end. model: with head "causal", in evaluation mode, on any device.
-    hybrid: a Transformer of the hybrid objective, whose head "masked" predicts the next token of causal rows.
+    The start token is not predicted, nor is an end. model: with a `Model.next_token_head`, in evaluation mode, on any
+    device. hybrid: a Transformer of the hybrid objective, whose head "masked" predicts the next token of causal rows.
     Raises SentenceError for a sentence without tokens, or with more than the model has positions.
     """
     s = _sorted(sentences, model.arch.limit, 0)
@@ -80,7 +80,7 @@ def causal_log_likelihood(
         row, col = np.nonzero(inside[:, 1:])
         with torch.inference_mode():
             states = _states(model, tokens[:, :-1], inside[:, 1:], row, col, causal_rows=hybrid)
-            logp = _log_p(model, "masked" if hybrid else "causal", states, tokens[row, col + 1])
+            logp = _log_p(model, model.next_token_head(hybrid), states, tokens[row, col + 1])
         sums[a:b] = np.bincount(row, logp, b - a)
     return sums[s.of]
 

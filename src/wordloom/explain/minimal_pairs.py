@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS, SentenceError, causal_log_likelihood, pseudo_log_likelihood
 from wordloom.explain.pairs_file import Pair
 from wordloom.metrics import Score
+from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.text.tokenizer import Tokenizer
 
 Reading = Literal["causal", "masked", "permuted"]
@@ -111,21 +112,31 @@ def reading_of(model: Any, asked: Reading | None = None, *, hybrid: bool = False
 
     hybrid: it learned the hybrid objective, and can be asked both ways; as a masked one where none is asked for.
     """
-    able = [name for name in get_args(Reading) if name in model.heads]
-    if hybrid and asked != "permuted":
-        return asked or "masked"
-    sees = "causal" if model.arch.attention == "causal" else "permuted" if "permuted" in able else "masked"
+    if isinstance(model.body, EncoderDecoder):
+        what = "the model reads a source and writes an answer: it gives a sentence alone no probability"
+        raise ConfigError(what, cure="give a run of the causal, masked, hybrid or permuted objective")
+    able = _able(model, hybrid)
     if not able:
         cure = "give a pre-trained run of the causal, masked, hybrid or permuted objective"
         raise ConfigError(f"the model has no head that predicts tokens (its heads: {_listed(model.heads)})", cure=cure)
-    chosen: Reading = asked or sees  # type: ignore[assignment]
-    if chosen != sees or chosen not in able:
+    if asked is not None and asked not in able:
         raise ConfigError(
-            f"the model cannot be asked as a {chosen} one: its attention is {model.arch.attention}, its heads are "
+            f"the model cannot be asked as a {asked} one: its attention is {model.arch.attention}, its heads are "
             f"{_listed(model.heads)}",
             cure=f"leave --as out, or choose {able[0]!r}",
         )
-    return chosen
+    return asked or able[0]
+
+
+def _able(model: Any, hybrid: bool) -> list[Reading]:
+    """Every way a model can be asked, the one it is asked where none is named first."""
+    sees_all = model.arch.attention != "causal"
+    has: dict[Reading, bool] = {
+        "permuted": sees_all and "permuted" in model.heads,
+        "masked": sees_all and "masked" in model.heads,
+        "causal": model.next_token_head(hybrid) is not None,
+    }
+    return [reading for reading, able in has.items() if able]
 
 
 def score_pairs(

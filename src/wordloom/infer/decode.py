@@ -40,7 +40,11 @@ class Stepper(Protocol):
         """Row b of the result is what row rows[b] was; (B',) int64, B' rows after. The old state is spent."""
 
     def context(self, prompts: Sequence[Ids]) -> list[list[int]]:
-        """What the rules against repetition see beside the answer: the prompts, or a decoder's start token."""
+        """What the answer goes on from, which the rules against repetition see too: the prompts, or a decoder's start
+        token."""
+
+    def room(self, longest: int) -> int | None:
+        """Tokens that an answer may have beside a prompt of so many; None: as many as one likes."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from wordloom.infer.decode import Stepper, generate, tokens
 from wordloom.infer.sampling import Decoding
 from wordloom.infer.steppers import make_stepper
 from wordloom.infer.text_pieces import Pieces, text_after
+from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
 
@@ -59,10 +60,16 @@ class LanguageModel:
         return self._stepper
 
     def encode(self, prompt: str) -> list[int]:
-        """The ids the model reads: the token that begins a text, then the prompt's. Raises ConfigError without any."""
+        """The ids the model reads: the token that begins a text, then the prompt's. Raises ConfigError without any.
+
+        Of an encoder-decoder the prompt is a source: it begins with nothing and ends with the token that ends a text,
+        as in training (`objectives.spans`) and in T5's and Marian's public tokenizers.
+        """
         if not isinstance(prompt, str):
             raise ConfigError(f"a prompt is {type(prompt).__name__}, not text", cure="give a str")
-        ids = self.tokenizer.encode_ids([prompt])[0].tolist()
+        ids: list[int] = self.tokenizer.encode_ids([prompt])[0].tolist()
+        if isinstance(self.model.body, EncoderDecoder):
+            return [*ids, self.tokenizer.sep_id]
         ids = ids if self.start_id is None else [self.start_id, *ids]
         if not ids:
             raise ConfigError("the prompt is empty, and no token begins a text", cure="give a text")
@@ -85,9 +92,10 @@ class LanguageModel:
             found = generate(self.stepper, sources, how, self._ends)
             return [
                 [Generated(self._after(ids, a.ids), a.ids, "end" if a.ended else "length", a.score) for a in answers]
-                for ids, answers in zip(sources, found, strict=True)
+                for ids, answers in zip(self.stepper.context(sources), found, strict=True)
             ]
-        rows = [_Row(self.tokenizer, ids, self._ends, stop) for ids in sources for _ in range(how.answers)]
+        before = self.stepper.context(sources)
+        rows = [_Row(self.tokenizer, ids, self._ends, stop) for ids in before for _ in range(how.answers)]
         for column in tokens(self.stepper, sources, how, self._ends):
             for row, token in zip(rows, column, strict=True):
                 row.take(token)
@@ -104,7 +112,7 @@ class LanguageModel:
             raise ConfigError(
                 "one answer can be streamed, and no search with beams", cure="leave them or --stream away"
             )
-        pieces = Pieces(self.tokenizer, ids, stop)
+        pieces = Pieces(self.tokenizer, self.stepper.context([ids])[0], stop)
         for (token,) in tokens(self.stepper, [ids], how, self._ends):
             if token is None or token in self._ends:
                 break
@@ -174,20 +182,20 @@ class LanguageModel:
 
     def _settle(self, settings: dict[str, Any], sources: list[list[int]]) -> Decoding:
         if settings.get("max_tokens") is None:
-            limit: int | None = getattr(self.stepper, "limit", None)
-            longest = max(map(len, sources), default=0)
-            left = MAX_TOKENS if limit is None else max(1, limit - longest + 1)
-            settings = {**settings, "max_tokens": min(MAX_TOKENS, left)}
+            room = self.stepper.room(max(map(len, sources), default=0))
+            # too long a prompt is refused by the stepper, which says by how much
+            settings = {**settings, "max_tokens": MAX_TOKENS if room is None else min(MAX_TOKENS, max(1, room))}
         return Decoding.of(settings)
 
 
 class _Row:
     """One answer while it is made."""
 
-    def __init__(self, tokenizer: Tokenizer, source: Sequence[int], ends: Sequence[int], stop: Sequence[str]):
-        self.tokenizer, self.source, self.ends = tokenizer, source, ends
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], ends: Sequence[int], stop: Sequence[str]):
+        """before: the ids that the answer goes on from."""
+        self.tokenizer, self.before, self.ends = tokenizer, before, ends
         self.ids: list[int] = []
-        self.pieces = Pieces(tokenizer, source, stop) if stop else None
+        self.pieces = Pieces(tokenizer, before, stop) if stop else None
         self.shown: list[str] = []
         self.end: Literal["end", "stop", "length"] = "length"
 
@@ -205,6 +213,6 @@ class _Row:
 
     def result(self) -> Generated:
         if self.pieces is None:
-            return Generated(text_after(self.tokenizer, self.source, self.ids), tuple(self.ids), self.end)
+            return Generated(text_after(self.tokenizer, self.before, self.ids), tuple(self.ids), self.end)
         text = "".join([*self.shown, self.pieces.finish()])
         return Generated(text, tuple(self.ids), "stop" if self.pieces.stopped else self.end)

@@ -34,6 +34,12 @@ def is_linear(folder: str | Path) -> bool:
     return where.is_file() and read_json(where).get("kind") == KIND
 
 
+def refuse_linear(folder: str | Path, what: str, cure: str) -> None:
+    """Raises BundleError, ``what``, for the bundle of a linear classifier: there is no network in it."""
+    if is_linear(folder):
+        raise BundleError(what, where=folder, cure=cure)
+
+
 class LinearPredictor(Predictor):
     """A folder of JSON and safetensors: wordloom.json (settings, hashes), the classifier, and what its features need.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
+from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.metrics import Score
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.interop import has_segments, load_bundle, save_bundle
@@ -90,16 +91,14 @@ class Predictor:
         """
         bundle = load_bundle(folder)
         extra = dict(bundle.extra)
-        settings, expected = extra.pop("task", None), extra.pop("tokenizer_hash", None)
+        settings = extra.pop("task", None)
+        extra.pop("tokenizer_hash", None)  # `save` states it anew
         if not isinstance(settings, dict):
             raise BundleError("this bundle is a pre-trained model without a task", where=folder,
                               cure="fine-tune it first with wordloom finetune")  # fmt: skip
-        tokenizer = Tokenizer.load(bundle.path)
-        if tokenizer.hash != expected:
-            raise BundleError("the tokenizer beside these weights is not the one they were trained with", where=folder,
-                              cure="copy the whole bundle again, tokenizer files included")  # fmt: skip
+        tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
         task = restore(settings, tokenizer)
-        _check_heads(bundle.model, task, folder)
+        check_heads(bundle.model, task, folder)
         return cls(bundle.model, tokenizer, task, extra)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
@@ -190,12 +189,17 @@ class Predictor:
             raise DataError(f"{len(texts)} first and {len(pairs)} second texts", cure="give as many of both")
 
 
-def _check_heads(model: Model, task: Answers, folder: str | Path) -> None:
+class Headed(Protocol):
+    def heads(self, arch: AnyArchitecture) -> Mapping[str, nn.Module]: ...
+
+
+def check_heads(model: Model, task: Headed, folder: str | Path) -> None:
     """Raise BundleError where the task's heads are not the model's: a ``wordloom.json`` edited or from elsewhere."""
     with torch.device("meta"):  # shapes only: no memory, and the random state stays as it is
         wanted = task.heads(model.arch)
     for name, head in wanted.items():
         have = model.heads[name].state_dict() if name in model.heads else {}
         if {k: v.shape for k, v in have.items()} != {k: v.shape for k, v in head.state_dict().items()}:
-            raise BundleError(f"the task's head {name!r} ({len(task.labels)} labels) is not the one in the weights",
+            labels = f" ({len(task.labels)} labels)" if hasattr(task, "labels") else ""
+            raise BundleError(f"the task's head {name!r}{labels} is not the one in the weights",
                               where=folder, cure="copy the whole bundle again")  # fmt: skip

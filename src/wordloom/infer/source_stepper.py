@@ -43,6 +43,10 @@ class SourceStepper:
         """Tokens of a prompt, and of an answer, where the positions have a table."""
         return self.body.arch.limit
 
+    def room(self, longest: int) -> int | None:
+        """As `Stepper`: the answer has positions of its own."""
+        return self.limit
+
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Ids], room: int) -> tuple[Tensor, SourceState]:
         """As `Stepper`. Every prompt is read by the encoder once, padded on the right."""

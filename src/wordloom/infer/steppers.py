@@ -99,6 +99,10 @@ class CausalStepper:
     def context(self, prompts: Sequence[Ids]) -> list[list[int]]:
         return [list(p) for p in prompts]
 
+    def room(self, longest: int) -> int | None:
+        """As `Stepper`: the last token of an answer is never read, so it needs no position."""
+        return None if self.limit is None else self.limit - longest + 1
+
     @torch.inference_mode()
     def read(self, ids: Ids) -> Prefix:
         """Read what several calls of ``begin`` have in common. It belongs to the weights as they are now."""
@@ -153,7 +157,6 @@ class RecurrentStepper:
         assert isinstance(model.body, Recurrent)
         self.model, self.body = model, model.body
         self.head = cast(TokenHead, model.heads[head])
-        self.limit: int | None = None
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Ids], room: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -183,20 +186,24 @@ class RecurrentStepper:
     def context(self, prompts: Sequence[Ids]) -> list[list[int]]:
         return [list(p) for p in prompts]
 
+    def room(self, longest: int) -> int | None:
+        """As `Stepper`: a state has no positions."""
+        return None
+
 
 def make_stepper(model: Model, hybrid: bool = False) -> Stepper:
-    """The stepper of a model that predicts the next token; hybrid: by its masked head, whose causal rows do.
+    """The stepper of a model that predicts the next token (`Model.next_token_head`); hybrid: by its causal rows.
 
     Raises ConfigError for any other model.
     """
-    head = "masked" if hybrid else "causal"
-    if isinstance(model.body, EncoderDecoder) and head in model.heads:
-        return SourceStepper(model, head)
-    if head not in model.heads or (model.arch.attention != "causal" and not hybrid):
+    head = model.next_token_head(hybrid)
+    if head is None:
         raise ConfigError(
             "the model does not predict the next token: it cannot generate",
             cure="use one pre-trained with the causal objective; a masked one fills gaps with wordloom fill",
         )
+    if isinstance(model.body, EncoderDecoder):
+        return SourceStepper(model, head)
     return RecurrentStepper(model, head) if isinstance(model.body, Recurrent) else CausalStepper(model, head, hybrid)
 
 

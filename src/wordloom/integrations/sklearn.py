@@ -67,10 +67,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             run = Path(self.out) if self.out is not None else Path(scratch) / "run"
             data = (texts, [str(v) for v in labels])
             result = api.finetune(self.model, data, run, baseline=False, quiet=True, kind="single", **settings)
-            assert result.predictor is not None  # fit returned, so there is one
-            self.predictor_ = result.predictor
+        predictor: Any = result.predictor  # a classifier's
+        self.predictor_ = predictor
         # the bundle sorts label names as text; columns must follow classes_
-        self._columns = np.array([self.predictor_.labels.index(str(c)) for c in self.classes_])
+        self._columns = np.array([predictor.labels.index(str(c)) for c in self.classes_])
         return self
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:

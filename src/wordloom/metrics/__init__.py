@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from wordloom.errors import DataError
 from wordloom.metrics.compare import Paired, gain_over_seeds, mcnemar, paired
 from wordloom.metrics.scores import MAIN, Kind, Score, classification_scores, point_scores, rare_class, reliability
+from wordloom.metrics.tally import Tally, gain_of_tallies, paired_tallies, tally_scores
 from wordloom.metrics.weighted import bootstrap, interval
 
 __all__ = [
-    "MAIN", "Kind", "Mean", "Paired", "Score", "bits_per_byte", "bootstrap", "classification_scores",
-    "gain_over_seeds", "interval", "mcnemar", "paired", "perplexity", "point_scores", "rare_class", "reliability",
+    "MAIN", "Kind", "Mean", "Paired", "Score", "Tally", "bits_per_byte", "bootstrap", "classification_scores",
+    "gain_of_tallies", "gain_over_seeds", "interval", "mcnemar", "paired", "paired_tallies", "perplexity",
+    "point_scores", "rare_class", "reliability", "tally_scores",
 ]  # fmt: skip
 
 

@@ -64,8 +64,8 @@ def paired(
 
     value = float(difference(np.ones((1, len(y))))[0])
     samples = bootstrap(difference, len(y), resamples=resamples, seed=seed)
-    p = mcnemar(pa.argmax(1) == y, pb.argmax(1) == y) if (kind, name) == ("single", "accuracy") else _p_value(samples)
-    return _judged(value, samples, p, names, name)
+    p = mcnemar(pa.argmax(1) == y, pb.argmax(1) == y) if (kind, name) == ("single", "accuracy") else two_sided(samples)
+    return judged(value, samples, p, names, name)
 
 
 def gain_over_seeds(
@@ -93,17 +93,17 @@ def gain_over_seeds(
     drawn = np.random.default_rng((seed, 1)).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     means = np.concatenate([w @ d.T / d.shape[1] for w in resample_weights(d.shape[1], resamples, seed)])  # (R, S)
     samples = (means * drawn).sum(1)
-    return _judged(float(per_seed.mean()), samples, _p_value(samples), names, "accuracy")
+    return judged(float(per_seed.mean()), samples, two_sided(samples), names, "accuracy")
 
 
-def _p_value(samples: Floats) -> float:
+def two_sided(samples: Floats) -> float:
     """Two-sided: twice the smaller share of resamples on the far side of 0, with one added for the data itself."""
     kept = samples[np.isfinite(samples)]
     beyond = min((kept <= 0).sum(), (kept >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(kept) + 1)))
 
 
-def _judged(value: float, samples: Floats, p: float, names: tuple[str, str], metric: str) -> Paired:
+def judged(value: float, samples: Floats, p: float, names: tuple[str, str], metric: str) -> Paired:
     low, high = interval(samples)
     if not ((low > 0 or high < 0) and p < 0.05):
         return Paired(value, low, high, p, "no difference", metric)

@@ -57,6 +57,8 @@ scores.json ::
                      "after": [...]},     # mean confidence and accuracy inside the bin; empty bins left out
      "worst": [{"text": "...", "pair": "...", "gold": "a", "predicted": "b", "confidence": 0.98,
                 "place": "test.tsv:17"}, ...],    # most confident errors first; regression: numbers
+     "tables": [{"title": "...", "header": [names], "rows": [[first cell, number or text, ...]], "note": "..."}],
+     "samples": [{"input": "...", "answer": "...", "gold": "..." | null, "place": "test.tsv:17"}, ...],
      "map": [{"word": "tea", "x": 1.2, "y": -0.4}, ...],     # words in the plane
      "unscored": {"count": 3, "reason": "no text"}}
 

@@ -54,6 +54,8 @@ def render(run_path: str | Path) -> Path:
             calibration=_calibration(facts.get("calibration")),
             map=_map(facts.get("map")),
             data=_data(facts.get("data")),
+            tables=[_table(t) for t in facts.get("tables") or []],
+            samples=[_sample(s) for s in (facts.get("samples") or [])[:MOST_WORST]],
             worst=[_error(e) for e in (facts.get("worst") or [])[:MOST_WORST]],
             recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
         )
@@ -357,11 +359,23 @@ def _data(data: Any) -> dict[str, Any] | None:
     return {"parts": parts, "columns": columns, "plain": plain, "labels": len(ordered), "svg": svg}
 
 
-def _error(error: dict[str, Any]) -> dict[str, Any]:
-    def cut(text: Any) -> str:
-        text = " ".join(str(text).split())
-        return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
+def cut(text: Any) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + " …"
 
+
+def _table(found: dict[str, Any]) -> dict[str, Any]:
+    rows = [[number(cell) if cell is not None else "–" for cell in row] for row in found.get("rows") or []]
+    return {"title": found.get("title"), "header": found.get("header") or [], "rows": rows, "note": found.get("note")}
+
+
+def _sample(found: dict[str, Any]) -> dict[str, Any]:
+    gold = found.get("gold")
+    said = {key: cut(found.get(key, "")) for key in ("input", "answer")}
+    return {**said, "gold": None if gold is None else cut(gold), "place": found.get("place")}
+
+
+def _error(error: dict[str, Any]) -> dict[str, Any]:
     return {
         "text": cut(error.get("text", "")),
         "pair": cut(error["pair"]) if error.get("pair") else None,

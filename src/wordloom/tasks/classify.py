@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,13 @@ from wordloom.metrics import MAIN, Kind, Score, classification_scores, point_sco
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.heads import ClassifyHead, usual_pooling
 from wordloom.tasks.calibrate import calibrated, fit_temperature
+from wordloom.tasks.epochs import Epochs
 from wordloom.tasks.labels import LabelSpace
-from wordloom.tasks.windows import Ints, Windows, balanced_parts, by_budget, lay_out, make_windows
+from wordloom.tasks.windows import Ints, Windows, by_budget, lay_out, make_windows
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Term, Terms
 
 HEAD = "classify"
-POOL = 32  # batches sorted by length together: rows fill well, and a batch still mixes what an epoch holds
 BUDGET = 8192  # tokens of an evaluation batch; the values do not depend on it
 
 
@@ -223,48 +222,32 @@ def pooled(logits: Tensor, example: Tensor, examples: int) -> Tensor:
 
 
 class ClassifyStream:
-    """Training batches as a pure function of (seed, step): ``batch`` examples a step, of similar length.
-
-    An epoch shuffles, sorts within pools of 32 batches by length, cuts, and shuffles the order of the batches;
-    every example comes once. Batch sizes of an epoch differ by one at most. The plan of one epoch is kept.
-    """
+    """Training batches as a pure function of (seed, step): ``batch`` examples a step, of similar length (`Epochs`)."""
 
     def __init__(self, task: Classify, examples: Examples, *, batch: int, seed: int):
         self.task, self.seed = task, seed
         self.windows = task.windows(examples.texts, examples.pairs)
         self.targets = task.targets(examples)
         self.places = tuple(examples.places)
-        self.steps_per_epoch = -(-len(self.targets) // batch)
         limit = task.config.max_windows
         counts = self.windows.counts
         drawn = counts if limit is None else np.minimum(counts, limit)
-        self._sizes: Ints = self.windows.example_tokens * drawn // counts  # tokens of a visit
-        self._plan: tuple[int, list[Ints]] | None = None
+        sizes: Ints = self.windows.example_tokens * drawn // counts  # tokens of a visit
+        self.epochs = Epochs(sizes, batch=batch, seed=seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.epochs.steps
 
     @property
     def smallest_step(self) -> int:
         """Examples of the smallest batch of an epoch: more micro-batches than this are impossible."""
-        return len(self.targets) // self.steps_per_epoch
-
-    def plan(self, epoch: int) -> list[Ints]:
-        """Example numbers of every batch of an epoch."""
-        if self._plan is None or self._plan[0] != epoch:
-            rng = np.random.default_rng((self.seed, epoch))
-            order = rng.permutation(len(self.targets))
-            edges = [i * len(order) // self.steps_per_epoch for i in range(self.steps_per_epoch + 1)]
-            for i in range(0, self.steps_per_epoch, POOL):
-                a, b = edges[i], edges[min(i + POOL, self.steps_per_epoch)]
-                order[a:b] = order[a:b][np.argsort(self._sizes[order[a:b]], kind="stable")]
-            batches = [order[a:b] for a, b in pairwise(edges)]
-            self._plan = epoch, [batches[i] for i in rng.permutation(len(batches))]
-        return self._plan[1]
+        return self.epochs.smallest
 
     def step(self, step: int, parts: int) -> list[Batch]:
         """``parts`` batches of whole examples with nearly equal tokens. Raises ConfigError for too many parts."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        chosen = self.plan(epoch)[index]
+        chosen, groups = self.epochs.parts(step, parts)
         drawn = self._draw(chosen, np.random.default_rng((self.seed, step, 1)))
-        groups = balanced_parts(self._sizes[chosen], parts)
         return [self._batch(chosen[g], [drawn[i] for i in g]) for g in groups]
 
     def _draw(self, chosen: Ints, rng: np.random.Generator) -> list[Ints]:

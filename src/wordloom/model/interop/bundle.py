@@ -134,7 +134,7 @@ def load_any(folder: str | Path) -> Loaded:
     labels = tuple(bundle.extra.get("labels", ()))
     family = family_of(bundle.model.arch, bundle.model.heads.keys())
     name = "wordloom" if family is None else family.model_type
-    return Loaded(bundle.model.arch, states, labels, bundle.extra.get("problem_type"), None, family=name)
+    return Loaded(bundle.model.arch, states, labels, bundle.extra.get("problem_type"), name)
 
 
 def _fill(model: Model, folder: Path, has_public_body: bool) -> None:

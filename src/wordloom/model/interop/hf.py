@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordloom.errors import BundleError
 from wordloom.model.architecture import Architecture
+from wordloom.model.build import Body
 from wordloom.model.heads import ClassifyHead
 from wordloom.model.interop.families import FAMILIES
 from wordloom.model.interop.family import Family
@@ -26,17 +27,15 @@ class Loaded:
 
     states: part -> our state dict: "body" and those of the family's other parts ("pooler" and heads) that the folder
     holds whole. labels: names of the classes in order, () without a classifier. problem_type: as in config.json.
-    classifier_dropout: of the public classifier, None where the body's counts. report: what was ignored or absent.
-    family: the public name of the kind of model.
+    report: what was ignored or absent. family: the public name of the kind of model, "wordloom" where it has none.
     """
 
     arch: Any
     states: dict[str, dict[str, Tensor]]
     labels: tuple[str, ...]
     problem_type: str | None
-    classifier_dropout: float | None
+    family: str
     report: tuple[str, ...] = field(default=())
-    family: str = "bert"
 
 
 def load_hf(folder: str | Path, heads: Collection[str] = ()) -> Loaded:
@@ -85,9 +84,8 @@ def load_hf(folder: str | Path, heads: Collection[str] = ()) -> Loaded:
         states={part: to_ours(family, part, tensors, arch, classes) for part in present},
         labels=labels if "classify" in present else (),
         problem_type=config.get("problem_type"),
-        classifier_dropout=config.get(family.classifier_dropout) if family.classifier_dropout else None,
-        report=tuple(report),
         family=family.model_type,
+        report=tuple(report),
     )
 
 
@@ -112,6 +110,26 @@ def apply_states(model: Model, states: Mapping[str, Mapping[str, Tensor]]) -> li
         what = f"the weights do not fit the model: {mismatch[0].strip().rstrip('.')}"
         raise BundleError(what, cure="keep the saved architecture") from None
     return fresh
+
+
+def model_of(found: Loaded) -> Model:
+    """Every part of a public folder as a model, in evaluation mode: the pooler inside the heads that read it, or as a
+    head where none does. Raises BundleError where a head is not there whole."""
+    family, heads = FAMILIES[found.family], dict[str, nn.Module]()
+    pooler = {name for names in family.parts.get("pooler", {}).values() for name in names}
+    held = False
+    for part, state in found.states.items():
+        if part in ("body", "pooler"):
+            continue
+        classes = len(state["output.weight"]) if part == "classify" else 2
+        heads[part] = family.heads[part](found.arch, classes)
+        held |= any(pooler & set(names) for names in family.parts[part].values())
+    if "pooler" in found.states and not held:
+        heads["pooler"] = family.heads["pooler"](found.arch, 2)
+    model = Model(cast(Body, family.body(found.arch)), heads)
+    if fresh := apply_states(model, found.states):
+        raise BundleError(f"missing {', '.join(fresh)}", cure="use a complete folder")
+    return model.eval()
 
 
 def save_hf(

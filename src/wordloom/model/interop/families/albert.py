@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop.families.bert import ENCODER_FIXED, ENCODER_KEYS, ENCODER_REQUIRED, without_types
+from wordloom.model.interop.families.bert import (
+    ENCODER_FIXED,
+    ENCODER_KEYS,
+    ENCODER_REQUIRED,
+    OLD_NORMS,
+    encoder_buffers,
+    without_types,
+)
 from wordloom.model.interop.family import ACTIVATIONS, Family, pair
 
 _LAYER = "albert.encoder.albert_layer_groups.{i}.albert_layers.0"
@@ -63,7 +70,7 @@ ALBERT = Family(
         "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
         "predictions.decoder.bias": "predictions.bias",
     },
-    ignorable=(r"albert\.embeddings\.(position_ids|token_type_ids)",),
-    spellings={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    ignorable=encoder_buffers("albert."),
+    spellings=OLD_NORMS,
     classifier_dropout="classifier_dropout_prob",
 )

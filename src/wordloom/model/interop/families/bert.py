@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 from wordloom.model.architecture import Architecture
 from wordloom.model.interop.family import ACTIVATIONS, Family, Rows, pair
 
-# config.json keys that BERT, RoBERTa and ALBERT share
-ENCODER_KEYS = {
+SIZE_KEYS = {  # config.json keys that every encoder here has, ModernBERT among them
     "vocab_size": "vocab_size",
     "hidden_size": "width",
     "num_hidden_layers": "layers",
     "num_attention_heads": "heads",
     "intermediate_size": "ffn_width",
     "max_position_embeddings": "max_positions",
+    "initializer_range": "init_std",
+    "pad_token_id": "pad_id",
+    "tie_word_embeddings": "tied",
+}
+ENCODER_KEYS = {  # those of BERT, RoBERTa, ALBERT and ELECTRA
+    **SIZE_KEYS,
     "type_vocab_size": "types",
     "layer_norm_eps": "norm_eps",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
-    "initializer_range": "init_std",
-    "pad_token_id": "pad_id",
-    "tie_word_embeddings": "tied",
 }
 ENCODER_REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 ENCODER_FIXED = {
@@ -27,6 +31,7 @@ ENCODER_FIXED = {
     "is_decoder": (False, "a decoder"),
     "add_cross_attention": (False, "cross-attention"),
 }
+OLD_NORMS = {r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"}
 
 
 def encoder_body(prefix: str) -> Rows:
@@ -45,6 +50,11 @@ def encoder_body(prefix: str) -> Rows:
         **pair("layers.{i}.ffn_out", f"{layer}.output.dense"),
         **pair("layers.{i}.ffn_norm", f"{layer}.output.LayerNorm"),
     }
+
+
+def encoder_buffers(prefix: str) -> tuple[str, ...]:
+    """Patterns of what older versions of the public code kept beside the weights."""
+    return (rf"{re.escape(prefix)}embeddings\.(position_ids|token_type_ids)",)
 
 
 def without_types(arch: Architecture) -> list[str]:
@@ -85,6 +95,6 @@ BERT = Family(
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
-    ignorable=(r"bert\.embeddings\.(position_ids|token_type_ids)",),
-    spellings={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    ignorable=encoder_buffers("bert."),
+    spellings=OLD_NORMS,
 )

@@ -15,7 +15,9 @@ from wordloom.model.interop.families.bert import (
     ENCODER_FIXED,
     ENCODER_KEYS,
     ENCODER_REQUIRED,
+    OLD_NORMS,
     encoder_body,
+    encoder_buffers,
     without_types,
 )
 from wordloom.model.interop.family import ACTIVATIONS, Family, pair
@@ -60,6 +62,6 @@ ELECTRA = Family(
     write=_write,
     unfit=_unfit,
     copies={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
-    ignorable=(r"electra\.embeddings\.(position_ids|token_type_ids)",),
-    spellings={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    ignorable=encoder_buffers("electra."),
+    spellings=OLD_NORMS,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop.family import CAUSAL_HEADS, TRANSPOSED, Family, pair
+from wordloom.model.interop.family import CAUSAL_HEADS, TRANSPOSED, Family, Rows, pair
 
 GPT_KEYS = {  # of "openai-gpt" and "gpt2"
     "vocab_size": "vocab_size",
@@ -26,7 +26,29 @@ CAUSAL_SLOTS = {"attention": "causal", "types": 0, "embedding_norm": False}
 CONV1D = {
     f"layers.{{i}}.{name}.weight": TRANSPOSED for name in ("attention.qkv", "attention.output", "ffn_in", "ffn_out")
 }
+GPT_HEADS: dict[str, Rows] = {
+    "causal": {"output": ("lm_head.weight",)},
+    "classify": {"output.weight": ("score.weight",)},
+}
 _LAYER = "transformer.h.{i}"
+
+
+def gpt_body(tokens: str, positions: str, qkv: tuple[str, ...] = ("c_attn",), output: str = "c_proj") -> Rows:
+    """Rows of the tables and layers of GPT, GPT-2 and GPT-Neo, by the names in which they differ."""
+    attention = f"{_LAYER}.attn"
+    return {
+        "embeddings.tokens.weight": (f"transformer.{tokens}.weight",),
+        "embeddings.positions.weight": (f"transformer.{positions}.weight",),
+        **pair("layers.{i}.attention.qkv", *(f"{attention}.{name}" for name in qkv)),
+        **pair("layers.{i}.attention.output", f"{attention}.{output}"),
+        **pair("layers.{i}.attention_norm", f"{_LAYER}.ln_1"),
+        **pair("layers.{i}.ffn_in", f"{_LAYER}.mlp.c_fc"),
+        **pair("layers.{i}.ffn_out", f"{_LAYER}.mlp.c_proj"),
+        **pair("layers.{i}.ffn_norm", f"{_LAYER}.ln_2"),
+    }
+
+
+LAST_NORM = pair("norm", "transformer.ln_f")  # of GPT-2 and GPT-Neo
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,20 +62,7 @@ def _unfit(arch: Architecture) -> list[str]:
 GPT = Family(
     model_type="openai-gpt",
     prefix="transformer.",
-    parts={
-        "body": {
-            "embeddings.tokens.weight": ("transformer.tokens_embed.weight",),
-            "embeddings.positions.weight": ("transformer.positions_embed.weight",),
-            **pair("layers.{i}.attention.qkv", f"{_LAYER}.attn.c_attn"),
-            **pair("layers.{i}.attention.output", f"{_LAYER}.attn.c_proj"),
-            **pair("layers.{i}.attention_norm", f"{_LAYER}.ln_1"),
-            **pair("layers.{i}.ffn_in", f"{_LAYER}.mlp.c_fc"),
-            **pair("layers.{i}.ffn_out", f"{_LAYER}.mlp.c_proj"),
-            **pair("layers.{i}.ffn_norm", f"{_LAYER}.ln_2"),
-        },
-        "causal": {"output": ("lm_head.weight",)},
-        "classify": {"output.weight": ("score.weight",)},
-    },
+    parts={"body": gpt_body("tokens_embed", "positions_embed"), **GPT_HEADS},
     classes=(
         (("classify",), "OpenAIGPTForSequenceClassification"),
         (("causal",), "OpenAIGPTLMHeadModel"),

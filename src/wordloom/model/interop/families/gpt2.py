@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop.families.gpt import CAUSAL_SLOTS, CONV1D, GPT_KEYS, GPT_REQUIRED
-from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family, pair
-
-_LAYER = "transformer.h.{i}"
+from wordloom.model.interop.families.gpt import (
+    CAUSAL_SLOTS,
+    CONV1D,
+    GPT_HEADS,
+    GPT_KEYS,
+    GPT_REQUIRED,
+    LAST_NORM,
+    gpt_body,
+)
+from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,21 +30,7 @@ def _write(arch: Architecture) -> dict[str, Any]:
 GPT2 = Family(
     model_type="gpt2",
     prefix="transformer.",
-    parts={
-        "body": {
-            "embeddings.tokens.weight": ("transformer.wte.weight",),
-            "embeddings.positions.weight": ("transformer.wpe.weight",),
-            **pair("layers.{i}.attention_norm", f"{_LAYER}.ln_1"),
-            **pair("layers.{i}.attention.qkv", f"{_LAYER}.attn.c_attn"),
-            **pair("layers.{i}.attention.output", f"{_LAYER}.attn.c_proj"),
-            **pair("layers.{i}.ffn_norm", f"{_LAYER}.ln_2"),
-            **pair("layers.{i}.ffn_in", f"{_LAYER}.mlp.c_fc"),
-            **pair("layers.{i}.ffn_out", f"{_LAYER}.mlp.c_proj"),
-            **pair("norm", "transformer.ln_f"),
-        },
-        "causal": {"output": ("lm_head.weight",)},
-        "classify": {"output.weight": ("score.weight",)},
-    },
+    parts={"body": {**gpt_body("wte", "wpe"), **LAST_NORM}, **GPT_HEADS},
     classes=((("classify",), "GPT2ForSequenceClassification"), (("causal",), "GPT2LMHeadModel"), ((), "GPT2Model")),
     keys=GPT_KEYS,
     required=GPT_REQUIRED,

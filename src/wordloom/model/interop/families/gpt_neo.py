@@ -11,11 +11,10 @@ from typing import Any
 
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop.families.gpt import CAUSAL_SLOTS
-from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family, pair
+from wordloom.model.interop.families.gpt import CAUSAL_SLOTS, GPT_HEADS, LAST_NORM, gpt_body
+from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family
 
-_LAYER = "transformer.h.{i}"
-_SELF = f"{_LAYER}.attn.attention"
+_QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
 
 def alternation(local: list[bool]) -> int | None:
@@ -54,21 +53,7 @@ def _write(arch: Architecture) -> dict[str, Any]:
 GPT_NEO = Family(
     model_type="gpt_neo",
     prefix="transformer.",
-    parts={
-        "body": {
-            "embeddings.tokens.weight": ("transformer.wte.weight",),
-            "embeddings.positions.weight": ("transformer.wpe.weight",),
-            **pair("layers.{i}.attention_norm", f"{_LAYER}.ln_1"),
-            **pair("layers.{i}.attention.qkv", f"{_SELF}.q_proj", f"{_SELF}.k_proj", f"{_SELF}.v_proj"),
-            **pair("layers.{i}.attention.output", f"{_SELF}.out_proj"),
-            **pair("layers.{i}.ffn_norm", f"{_LAYER}.ln_2"),
-            **pair("layers.{i}.ffn_in", f"{_LAYER}.mlp.c_fc"),
-            **pair("layers.{i}.ffn_out", f"{_LAYER}.mlp.c_proj"),
-            **pair("norm", "transformer.ln_f"),
-        },
-        "causal": {"output": ("lm_head.weight",)},
-        "classify": {"output.weight": ("score.weight",)},
-    },
+    parts={"body": {**gpt_body("wte", "wpe", _QKV, "attention.out_proj"), **LAST_NORM}, **GPT_HEADS},
     classes=(
         (("classify",), "GPTNeoForSequenceClassification"),
         (("causal",), "GPTNeoForCausalLM"),

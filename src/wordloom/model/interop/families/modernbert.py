@@ -13,6 +13,7 @@ from typing import Any
 
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
+from wordloom.model.interop.families.bert import ENCODER_REQUIRED, SIZE_KEYS
 from wordloom.model.interop.families.gpt_neo import alternation
 from wordloom.model.interop.family import ACTIVATIONS, Family, pair
 
@@ -124,21 +125,13 @@ MODERNBERT = Family(
     parts={"body": _body("Wqkv"), "masked": _masked("head")},
     classes=((("masked",), "ModernBertForMaskedLM"), ((), "ModernBertModel")),
     keys={
-        "vocab_size": "vocab_size",
-        "hidden_size": "width",
-        "num_hidden_layers": "layers",
-        "num_attention_heads": "heads",
-        "intermediate_size": "ffn_width",
-        "max_position_embeddings": "max_positions",
+        **SIZE_KEYS,
         "norm_eps": "norm_eps",
         "norm_bias": "norm_bias",
         "mlp_dropout": "dropout",
         "attention_dropout": "attention_dropout",
-        "initializer_range": "init_std",
-        "pad_token_id": "pad_id",
-        "tie_word_embeddings": "tied",
     },
-    required=("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    required=ENCODER_REQUIRED,
     activation=("hidden_activation", ACTIVATIONS),
     slots={
         "types": 0,

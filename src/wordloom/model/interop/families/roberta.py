@@ -14,7 +14,9 @@ from wordloom.model.interop.families.bert import (
     ENCODER_FIXED,
     ENCODER_KEYS,
     ENCODER_REQUIRED,
+    OLD_NORMS,
     encoder_body,
+    encoder_buffers,
     without_types,
 )
 from wordloom.model.interop.family import Family, pair
@@ -69,6 +71,6 @@ ROBERTA = Family(
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     },
-    ignorable=(r"roberta\.embeddings\.(position_ids|token_type_ids)",),
-    spellings={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+    ignorable=encoder_buffers("roberta."),
+    spellings=OLD_NORMS,
 )

@@ -1,0 +1,56 @@
+"""The tasks of ``finetune --task NAME`` beside classification: how each meets files, the loop and the command line.
+
+A row is written in ``api/task_NAME.py`` and listed here; nothing registers itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from wordloom.config import DataConfig, Strict, near_miss
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture
+from wordloom.tasks.base import Baseline, Records, Task
+from wordloom.text.tokenizer import Tokenizer
+from wordloom.train.job import Stream
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """A row: what ``finetune``, ``evaluate`` and ``predict`` need to know of a task.
+
+    config: its table [task]. defaults: of a recipe, dotted keys (``train.epochs``, ``train.lr``, ...).
+    read: labelled records of a file or folder. Raises DataError with file and line.
+    refuse: raises ConfigError, with the reason, for an architecture the task makes no sense for.
+    fit: the task of this training data, with the validation part it evaluates on.
+    stream: training batches. restore: the task of a bundle.
+    baseline: fitted on (train, valid); None where the task has none. What it says is scored as the model is.
+    unlabelled: what ``predict`` reads from a file ("-": standard input, a line each): inputs of the task.
+    formats: further ways ``predict --format NAME`` writes answers: (input, answer) pairs -> lines.
+    """
+
+    config: type[Strict]
+    read: Callable[[str, DataConfig, Any], Records]
+    refuse: Callable[[AnyArchitecture], None]
+    fit: Callable[..., Task]  # (config, train, tokenizer, *, length, valid, test)
+    stream: Callable[..., Stream]  # (task, train, *, batch, seed)
+    restore: Callable[[Mapping[str, Any], Tokenizer], Task]
+    unlabelled: Callable[[str, DataConfig, Task], Iterator[Any]]
+    baseline: Callable[[Records, Records, Any], Baseline] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    formats: Mapping[str, Callable[[Iterator[tuple[Any, Any]]], Iterator[str]]] = field(default_factory=dict)
+
+
+HOMES: dict[str, str] = {}  # name of the task -> module of api that holds its ``KIND``
+
+
+def task_kind(name: str) -> TaskKind:
+    """Raises ConfigError for a name no task has."""
+    if name not in HOMES:
+        raise ConfigError(f"unknown task {name!r}{near_miss(name, ['classify', *HOMES], 'known')}",
+                          where="--task", cure="name one of these")  # fmt: skip
+    kind: TaskKind = import_module(f"wordloom.api.{HOMES[name]}").KIND
+    return kind

@@ -1,0 +1,236 @@
+"""``finetune`` of every task but classification: one run, scored beside its baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordloom.api.facts import finished_facts, settle_kernels
+from wordloom.api.kinds import TaskKind, task_kind
+from wordloom.api.pretraining import layers_of
+from wordloom.api.results import Result, paired_json, say, scores_json
+from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
+from wordloom.api.start import Start, open_start
+from wordloom.config import DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.errors import DataError
+from wordloom.infer.task_predictor import TaskPredictor
+from wordloom.metrics import paired_tallies, tally_scores
+from wordloom.report import render
+from wordloom.run import Run, jsonable, replace
+from wordloom.tasks.base import Records, Task
+from wordloom.train import machine, parallel
+from wordloom.train.loop import fit
+
+DEFAULTS: dict[str, Any] = {
+    "train.epochs": 10.0,
+    "train.batch": 16,
+    "train.lr": 3e-4,
+    "train.schedule": "linear",
+    "train.warmup": 0.1,
+    "model.dropout": 0.1,
+    "model.attention_dropout": 0.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordParts:
+    """test: what the scores are measured on, None where none was given."""
+
+    train: Records
+    valid: Records
+    test: Records | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        digest = sha256()
+        for part in (self.train, self.valid):
+            for piece in part.content():
+                digest.update(piece.encode() + b"\0")
+        return digest.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        named = (("train", self.train), ("validation", self.valid), ("test", self.test))
+        return {name: {"read as": p.columns, "examples": len(p), **p.facts()} for name, p in named if p is not None}
+
+
+def tables_of(kind: TaskKind) -> dict[str, type[Strict]]:
+    return {"train": TrainConfig, "task": kind.config, "data": DataConfig, "model": ModelConfig,
+            "tokenizer": TokenizerConfig}  # fmt: skip
+
+
+def divide_records(
+    train: Records, valid: Records | None, test: Records | None, config: DataConfig, seed: int
+) -> RecordParts:
+    """Take ``labels`` records if so asked, and split a validation part off where none was given; records of the same
+    text stay together. Raises DataError where there is nothing to split."""
+    notes = []
+    if config.labels is not None:
+        if config.labels > len(train):
+            raise DataError(f"{config.labels} labelled examples were asked for, and there are {len(train)}",
+                            where=config.train, cure="ask for fewer, or leave --labels away")  # fmt: skip
+        chosen = sorted(random.Random(seed).sample(range(len(train)), config.labels))
+        train = train.subset(chosen)
+        notes.append(f"{config.labels} labelled examples drawn with seed {seed}")
+    if valid is None:
+        total = len(train)
+        groups: dict[str, list[int]] = {}
+        for i in range(total):
+            groups.setdefault(train.key(i), []).append(i)
+        order = list(groups.values())
+        random.Random(seed).shuffle(order)
+        left, aside = round(config.valid_fraction * total), set()
+        for group in order:
+            if len(group) <= left:
+                aside.update(group)
+                left -= len(group)
+        if not aside or len(aside) == total:
+            raise DataError(f"{total} examples cannot be split at {config.valid_fraction}", where=config.train,
+                            cure="give a validation file of its own, or more examples")  # fmt: skip
+        valid = train.subset(sorted(aside))
+        train = train.subset([i for i in range(total) if i not in aside])
+        notes.append(f"{len(valid)} of {total} examples set aside for validation (--valid gives a file of its own)")
+    return RecordParts(train, valid, test, tuple(notes))
+
+
+def finetune_task(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    task: str,
+    recipe: str | Path | Recipe | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    baseline: bool = True,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Fine-tune ``model`` on the task's records and leave a run at ``out``; arguments as ``finetune``."""
+    kind = task_kind(task)
+    if resume and recipe is None:
+        recipe = own_recipe(out)
+    settings = {**settings, "model.start": str(model), "data.train": str(data), "task.name": task}
+    chosen = recipe_from(settings, tables_of(kind), base=recipe, defaults={**DEFAULTS, **kind.defaults})
+    config, data_config = chosen.task, chosen.data
+    assert config is not None and data_config is not None
+    torch.set_num_threads(machine.pick_threads(chosen.train.threads))
+    paths = (data_config.train, data_config.valid, data_config.test)
+    train, valid, test = (kind.read(path, data_config, config) if path else None for path in paths)
+    assert train is not None
+    for part in (train, valid, test):
+        if part is not None:
+            say(part.columns, quiet)
+    start = open_start(model, chosen, list(train.texts()))
+    kind.refuse(start.arch)
+    parts = divide_records(train, valid, test, data_config, chosen.train.seed)
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "baseline": baseline, "quiet": quiet}
+    return finetune_records(kind, start, parts, chosen, out, **how)
+
+
+def finetune_records(
+    kind: TaskKind,
+    start: Start,
+    parts: RecordParts,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    baseline: bool = True,
+    quiet: bool = False,
+) -> Result:
+    """One run from a resolved start and divided records."""
+    config, task_config = recipe.train, recipe.task
+    assert task_config is not None and recipe.data is not None
+    world = parallel.start()
+    values = recipe.model_dump(exclude_none=True, exclude_unset=True)
+    verb = f"wordloom finetune {start.name} {recipe.data.train} --task {task_config.name}"
+    again = f"{verb} --out {out} --resume"
+
+    def make() -> Run:
+        if not resume:
+            return Run.create(out, values, "finetune", overwrite)
+        run = Run.open(out)
+        tables = {k: v for k, v in tables_of(kind).items() if k != "train"}
+        refuse_changes(run, recipe, tables, {"data.train", "data.valid"})
+        return run
+
+    with parallel.shared_run(world, make) as run:
+        for line in parts.notes:
+            say(line, quiet)
+        task = kind.fit(
+            task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid, test=parts.test
+        )
+        settle_kernels(run)
+        model = start.build(task.heads, config.seed, task.keeps)
+        stream = kind.stream(task, parts.train, batch=config.batch, seed=config.seed)
+        hashes = {"tokenizer": start.tokenizer.hash, "examples": parts.sha256}
+        if world.writes and "model" not in run.manifest:
+            count = sum(p.numel() for p in model.parameters())
+            run.update_manifest(
+                parent=start.name, start=list(start.report), task=task.name, data=parts.facts(), hashes=hashes,
+                model={"start": start.name, "parameters": count, "layers": start.arch.layers,
+                       "width": start.arch.width},
+            )  # fmt: skip
+        outcome = fit(
+            task, model, stream, config, run,
+            resume=resume, layers=layers_of(model), facts=hashes, resume_command=again, quiet=quiet, world=world,
+        )  # fmt: skip
+        if not world.writes:
+            return Result(run.path, "finetune", outcome.scores)
+        task.calibrate(model)
+        predictor = TaskPredictor(model, start.tokenizer, task)
+        result = measure_task(run, predictor, task, parts, kind if baseline else None, task_config)
+        run.update_manifest(
+            command=f"{verb} --recipe {Path(out).name}/recipe.toml --out NEW-RUN",
+            validation={"metric": task.score[0], "scores": outcome.scores},
+            **finished_facts(run, outcome),
+        )
+        run.finish()
+        return dataclasses.replace(result, report=render(run.path))
+
+
+def measure_task(
+    run: Run, predictor: TaskPredictor, task: Task, parts: RecordParts, kind: TaskKind | None, config: Any
+) -> Result:
+    """Score the test part (else the validation part) beside the baseline of ``kind``; write scores.json,
+    predictions.jsonl and the bundle."""
+    part = parts.test or parts.valid
+    answers = predictor.predict(task.inputs(part))
+    tallies = task.tallies(part, answers)
+    scores = tally_scores(tallies)
+    where = "test" if parts.test is not None else "validation part, which also chose the checkpoint: give --test"
+    notes = [f"{task.main} {scores[task.main]} on {len(part)} examples ({where})"]
+    values: dict[str, Any] = {"main": task.main, "scores": scores_json(scores), "examples": len(part)}
+    if kind is not None and kind.baseline is not None:
+        beside = kind.baseline(parts.train, parts.valid, config)
+        theirs = task.tallies(part, beside.predict(part))
+        their_scores = tally_scores(theirs)
+        test = paired_tallies(tallies[task.main], theirs[task.main], task.main, names=("the model", beside.name))
+        values["baseline"] = {"name": beside.name, "scores": scores_json(their_scores)}
+        values["paired"] = paired_json(test, beside.name)
+        notes.append(f"{beside.name}: {their_scores[task.main]}; {test.verdict}")
+    values |= task.details(part, answers)
+    run.write_scores(jsonable(values))
+    _write_predictions(run, task, part, answers)
+    predictor.extra["scores"] = values["scores"]
+    predictor.save(run.bundle, overwrite=True)
+    return Result(run.path, "finetune", values, notes, predictor=predictor)
+
+
+def _write_predictions(run: Run, task: Task, part: Records, answers: Sequence[Any]) -> None:
+    """predictions.jsonl: what was asked, said and right, one line per scored record, in order."""
+    rows = (
+        {"place": place, **task.row(given, answer), "gold": task.row(given, gold)}
+        for place, given, answer, gold in zip(part.places, task.inputs(part), answers, task.gold(part), strict=True)
+    )
+    text = "".join(json.dumps(jsonable(row), ensure_ascii=False) + "\n" for row in rows)
+    replace(run.path / "predictions.jsonl", text.encode("utf-8"))

@@ -1,0 +1,91 @@
+"""TaskPredictor: a fine-tuned bundle of any task but classification that answers, in input order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from torch import nn
+
+from wordloom.errors import BundleError, DataError
+from wordloom.infer.predictor import check_heads
+from wordloom.metrics import Score, Tally, tally_scores
+from wordloom.model.build import AnyArchitecture
+from wordloom.model.interop import has_segments, load_bundle, save_bundle
+from wordloom.model.model import Model
+from wordloom.text.tokenizer import Tokenizer
+
+CHUNK = 256  # inputs answered at a time in a stream
+
+
+class Solves(Protocol):
+    """What is needed of a task; ``tasks.base.Task`` says more."""
+
+    name: str
+
+    def heads(self, arch: AnyArchitecture) -> Mapping[str, nn.Module]: ...
+
+    def settings(self) -> dict[str, Any]: ...
+
+    def inputs(self, records: Any) -> list[Any]: ...
+
+    def check(self, inputs: Sequence[Any]) -> None: ...
+
+    def predict(self, model: nn.Module, inputs: Sequence[Any]) -> list[Any]: ...
+
+    def tallies(self, records: Any, answers: Sequence[Any]) -> dict[str, Tally]: ...
+
+
+Restore = Callable[[Mapping[str, Any], Tokenizer], Solves]
+
+
+class TaskPredictor:
+    """``predict``, ``predict_stream``, ``evaluate``, ``save``. extra: further JSON kept in the bundle."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, task: Any, extra: Mapping[str, Any] | None = None):
+        self.model, self.tokenizer, self.task, self.extra = model.eval(), tokenizer, task, dict(extra or {})
+
+    @classmethod
+    def load(cls, folder: str | Path, restore: Callable[[str], Restore]) -> Self:
+        """restore: from the task's name to what builds it. Raises BundleError as ``Predictor.load``."""
+        bundle = load_bundle(folder)
+        extra = dict(bundle.extra)
+        settings, expected = extra.pop("task", None), extra.pop("tokenizer_hash", None)
+        if not isinstance(settings, dict):
+            raise BundleError("this bundle is a pre-trained model without a task", where=folder,
+                              cure="fine-tune it first with wordloom finetune")  # fmt: skip
+        tokenizer = Tokenizer.load(bundle.path)
+        if tokenizer.hash != expected:
+            raise BundleError("the tokenizer beside these weights is not the one they were trained with", where=folder,
+                              cure="copy the whole bundle again, tokenizer files included")  # fmt: skip
+        task = restore(str(settings.get("name")))(settings, tokenizer)
+        check_heads(bundle.model, task, folder)
+        return cls(bundle.model, tokenizer, task, extra)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
+        extra = self.extra | {"task": self.task.settings(), "tokenizer_hash": self.tokenizer.hash}
+        also = partial(self.tokenizer.save, segments=has_segments(self.model.arch))
+        save_bundle(
+            folder, self.model, self.task.name, extra, also=also, tokens=self.tokenizer.ends, overwrite=overwrite
+        )
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        """One answer per input, in order. Raises DataError for an input the task does not read."""
+        if isinstance(inputs, str):
+            raise DataError("one string was given", cure="give a list of inputs, even for one")
+        self.task.check(inputs)
+        return self.task.predict(self.model, inputs)
+
+    def predict_stream(self, inputs: Iterable[Any], chunk: int = CHUNK) -> Iterator[tuple[Any, Any]]:
+        """(input, answer) in order, for more inputs than memory holds; reads ``chunk`` ahead."""
+        source = iter(inputs)
+        while block := list(islice(source, chunk)):
+            yield from zip(block, self.predict(block), strict=True)
+
+    def evaluate(self, records: Any) -> dict[str, Score]:
+        """Scores with 95 % intervals of labelled records."""
+        return tally_scores(self.task.tallies(records, self.predict(self.task.inputs(records))))
