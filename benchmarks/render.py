@@ -236,7 +236,7 @@ def word2vec_settings(r: dict[str, Any]) -> Iterator[str]:
     base = ", ".join(f"{key} {value}" for key, value in r["base"].items())
     yield (
         f"{_cpu(r)} {r['corpus']}, one setting changed at a time from {base}; means of {r['seeds']} seeds, in points; "
-        "seconds of training."
+        "seconds of training on a machine with other work."
     )
     for objective in dict.fromkeys(row["objective"] for row in r["rows"]):
         mine = [row for row in r["rows"] if row["objective"] == objective]
@@ -316,7 +316,48 @@ def which_model() -> str:
         path = RESULTS / f"choice_{name}.json"
         if path.exists():
             parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
+    settings = RESULTS / "word2vec_settings.json"
+    if settings.exists():
+        parts += settings_advice(json.loads(settings.read_text(encoding="utf-8")))
     return "\n\n".join(parts) + "\n"
+
+
+def settings_advice(r: dict[str, Any]) -> Iterator[str]:
+    """What to turn when training Word2Vec; the sentences are ours, every number is the file's."""
+    found = {(row["objective"], row["setting"], row["value"]): row["means"] for row in r["rows"]}
+
+    def path(objective: str, setting: str, values: tuple[float, ...], metric: str) -> str:
+        return f"{metric} " + " -> ".join(f"{found[objective, setting, v][metric]:.1f}" for v in values)
+
+    yield "## Word2Vec: which settings?"
+    yield (
+        f"One setting changed at a time, on {r['corpus']} (10 M words of mixed English), {r['seeds']} seeds, points; the whole "
+        f"table is in BENCHMARKS.md (`{r['command']}`). A seed moves a figure by 0 to 3 points, so read trends, not rows."
+    )
+    lines = [
+        "**window** decides what near means. Small: words that can replace each other; large: words of one topic. Skip-gram at "
+        f"2, 5, 15: {path('skip-gram', 'window', (2, 5, 15), 'SimLex-999')} (similarity), "
+        f"{path('skip-gram', 'window', (2, 5, 15), 'MEN')} (relatedness), "
+        f"{path('skip-gram', 'window', (2, 5, 15), 'analogies')}. Take 5; 10 or more for topics and retrieval.",
+        "**epochs** matter most on a small corpus. Skip-gram at 1, 3, 5, 10, 20: "
+        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'WordSim-353')}, "
+        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'SimLex-999')}. Take 5 to 10; at 20 similarity and rare words fall.",
+        f"**negatives** at 2, 5, 10, 20: CBOW {path('cbow', 'negatives', (2, 5, 10, 20), 'WordSim-353')}, skip-gram "
+        f"{path('skip-gram', 'negatives', (2, 5, 10, 20), 'analogies')}. 5 is cheap and nearly enough, 10 is the most that pays.",
+        f"**dimension** at 50, 100, 200, 300: skip-gram {path('skip-gram', 'dimension', (50, 100, 200, 300), 'SimLex-999')}, "
+        f"{path('skip-gram', 'dimension', (50, 100, 200, 300), 'MEN')}; CBOW "
+        f"{path('cbow', 'dimension', (50, 100, 200, 300), 'analogies')}. Ten million words do not fill more than 100 to 200.",
+        f"**sample** (subsampling of frequent words) at 0, 1e-3, 1e-4, 1e-5: CBOW "
+        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'WordSim-353')}, "
+        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'analogies')}. Keep 1e-3; below 1e-4 a corpus of this size has "
+        "too few words left. CBOW gains more from it than skip-gram.",
+        f"**exponent** of the noise distribution at 0, 0.75, 1: skip-gram "
+        f"{path('skip-gram', 'exponent', (0, 0.75, 1), 'analogies')}. 0.75 is right; uniform noise is not.",
+        f"**lr** at 0.0125, 0.035, 0.1, 0.2: skip-gram {path('skip-gram', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}; CBOW "
+        f"{path('cbow', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}. The two need different rates: CBOW averages its "
+        "window and so gets a smaller step for each word. With few epochs a higher rate helps.",
+    ]
+    yield "\n".join(f"- {line}" for line in lines)
 
 
 CHOICES = {
