@@ -8,6 +8,10 @@ tokens and add 256: greedy, one text at a time; in addition batches of 16 and 4 
 `infer.decode.generate`. Fresh processes, sides alternate, medians count; loading, compiling and one warm-up answer are
 not timed, reading the prompt is. The ids of both sides must be equal.
 
+int8: our greedy text with int8 weights (`model.int8`) against our own with float32, and how often both choose the same
+token, each asked after the float32 text; of random weights, and of a trained one with --run RUN: 20 held-out beginnings
+of 32 tokens, each gone on with 64.
+
 The bound: a token needs every weight once (the table of positions aside, one row of which is read), so tokens a second
 are at most the memory bandwidth, measured in our process right after, over the bytes of the weights. What fits into the
 last cache can exceed it.
@@ -32,8 +36,10 @@ PROMPT, NEW = 32, 256
 SIZES = {"2M": (4, 128, 8192), "10M": (4, 384, 8192), "30M": (8, 512, 8192)}  # layers, width, vocabulary
 TARGETS = {"2M": 5.0, "10M": 2.0, "30M": 1.3}
 SHARE = 0.7  # of the bound, at 10M and 30M
-KINDS = {"greedy": (1, 1), "batch 16": (16, 1), "4 beams": (1, 4)}  # rows, beams
+KINDS = {"greedy": (1, 1), "batch 16": (16, 1), "4 beams": (1, 4), "int8": (1, 1)}  # rows, beams
 SIDES = ("wordloom", "transformers")
+INT8_SIDES = ("int8", "wordloom")
+BEGINNINGS, GOES_ON = 20, 64  # of a trained run, for the agreement
 
 
 def main() -> None:
@@ -42,13 +48,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--run", help="a trained causal run, on which the agreement of int8 is measured too")
     parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
     for name, kind in dict(side=str, folder=Path, size=str, kind=str, new=int).items():
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)  # of one side, in its own process
     options = parser.parse_args()
     if options.side:
         with contextlib.redirect_stdout(sys.stderr):
-            result = {"prepare": prepare, "wordloom": wordloom, "transformers": peer}[options.side](options)
+            sides = {"prepare": prepare, "wordloom": wordloom, "transformers": peer, "int8": wordloom}
+            result = sides[options.side](options)
         print(json.dumps(result))
         return
     if options.quick:
@@ -72,18 +80,25 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             facts = common.in_fresh_process(__file__, ["--side=prepare", *shared], options.threads)
             kinds = {}
             for kind in options.kinds.split(","):
-                sides: dict[str, list[object]] = {s: [f"--side={s}", *shared, f"--kind={kind}"] for s in SIDES}
+                names = INT8_SIDES if kind == "int8" else SIDES
+                sides: dict[str, list[object]] = {s: [f"--side={s}", *shared, f"--kind={kind}"] for s in names}
                 runs = common.alternating(__file__, sides, options.runs, options.threads)
                 kinds[kind] = summary(size, kind, runs)
             found["sizes"][size] = {**facts, **kinds}
+    if options.run is not None:
+        found["agreement_of_a_trained_run"] = agreement_of_run(options.run)
     return found
 
 
 def summary(size: str, kind: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    key = "tokens_per_second"
+    if kind == "int8":
+        speeds: dict[str, Any] = {name: round(common.median(found, key), 1) for name, found in runs.items()}
+        speeds["ratio"] = common.ratio(runs["int8"], runs["wordloom"], key)
+        return {**speeds, "agreement": runs["int8"][0]["agreement"], "runs": runs}
     digests = {run["ids_sha256"] for found in runs.values() for run in found}
     if len(digests) != 1:
         sys.exit(f"the sides wrote different texts at {size}, {kind}: {digests}")
-    key = "tokens_per_second"
     result: dict[str, Any] = {name: round(common.median(found, key), 1) for name, found in runs.items()}
     result["ratio"] = common.ratio(runs["wordloom"], runs["transformers"], key)
     if kind == "greedy":
@@ -157,16 +172,54 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     model = Model(Transformer(loaded.arch), {"causal": CausalHead(loaded.arch)}).eval()
     apply_states(model, loaded.states)
     texts, beams = prompts(options), KINDS[options.kind][1]
-    generate(make_stepper(model), texts, Decoding(max_tokens=8, beams=beams))
+    int8 = options.side == "int8"
+    stepper = make_stepper(model, int8=int8)  # one, as for many prompts: weights are made int8 once
+    generate(stepper, texts, Decoding(max_tokens=8, beams=beams))
     begun = time.perf_counter()
-    answers = generate(make_stepper(model), texts, Decoding(max_tokens=options.new, beams=beams))
+    answers = generate(stepper, texts, Decoding(max_tokens=options.new, beams=beams))
     seconds = time.perf_counter() - begun
     found = result_of([list(a.ids) for (a,) in answers], seconds)
+    if int8:
+        same, asked = agreement(model, texts[0], options.new)
+        return {**found, "agreement": round(same / asked, 4)}
     speed = bandwidth(options.threads)  # after the peak of memory was read
     positions = model.body.embeddings.positions.weight.numel()
     read = 4 * (sum(p.numel() for p in model.parameters()) - positions)
     share = found["tokens_per_second"] / len(texts) * read / speed
     return {**found, "bandwidth_gb": round(speed / 1e9, 1), "share_of_bound": round(share, 3)}
+
+
+def agreement(model: Any, ids: list[int], new: int) -> tuple[int, int]:
+    """Of the tokens of the greedy float32 text, how many int8 weights choose too, each after the same text; how many
+    there are."""
+    import torch
+
+    from wordloom.infer.decode import generate
+    from wordloom.infer.sampling import Decoding
+    from wordloom.infer.steppers import make_stepper
+
+    (answer,) = generate(make_stepper(model), [ids], Decoding(max_tokens=new))[0]
+    stepper, same = make_stepper(model, int8=True), 0
+    _, state = stepper.begin([ids], new)
+    for token, following in zip(answer.ids, answer.ids[1:], strict=False):
+        logits, state = stepper.step(torch.tensor([token]), state)
+        same += int(logits.argmax()) == following
+    return same, len(answer.ids) - 1
+
+
+def agreement_of_run(run: str) -> dict[str, Any]:
+    from wordloom import api
+    from wordloom.data.store import TokenStore
+
+    loaded = api.language_model(run)
+    held_out = TokenStore.open(Path(run) / "store" / "valid").tokens
+    step = (len(held_out) - PROMPT) // BEGINNINGS
+    pairs = []
+    for i in range(BEGINNINGS):
+        ids = [int(token) for token in held_out[i * step : i * step + PROMPT]]
+        pairs.append(agreement(loaded.model, [*([] if loaded.start_id is None else [loaded.start_id]), *ids], GOES_ON))
+    same, asked = (sum(part) for part in zip(*pairs, strict=True))
+    return {"run": Path(run).name, "tokens": asked, "agreement": round(same / asked, 4)}
 
 
 def peer(options: argparse.Namespace) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def page() -> str:
         ("word2vec_scaling", word2vec_scaling),
         ("word2vec_subwords", word2vec_subwords),
         ("word2vec_settings", word2vec_settings),
+        ("families", families),
+        ("families_speed", families_speed),
     ):
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -250,6 +252,55 @@ def word2vec_settings(r: dict[str, Any]) -> Iterator[str]:
             for row in mine
         ]
         yield _table([objective, *metrics, "s"], body)
+
+
+def families(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Every family learns"
+    yield (
+        f"{_cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
+        "predicted token of held-out text, so they compare within an objective. The 5-gram is modified Kneser-Ney on the same "
+        f"tokens. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
+        "states, against the same network with random weights, points of accuracy."
+    )
+    rows = []
+    for name, row in r["rows"].items():
+        loss, blimp, gain = row["scores"]["loss"], row.get("blimp"), row["probe"]["gain"]
+        grams = row.get("ngrams")
+        rows.append(
+            [
+                f"{name} ({row['objective']})",
+                f"{row['parameters'] / 1e6:.1f} M",
+                f"{row['tokens'] / 1e6:.0f} M",
+                f"{row['unigram_entropy']:.2f}" if row["unigram_entropy"] else "-",
+                f"{grams['Kneser-Ney 5-gram']['loss'][0]:.2f}" if grams else "-",
+                f"**{loss['value']:.2f}** [{loss['low']:.2f}, {loss['high']:.2f}]",
+                f"{row['scores']['bits_per_byte']['value']:.2f}" if "bits_per_byte" in row["scores"] else "-",
+                f"{100 * blimp['mean_of_paradigms']['ties_wrong']['value']:.1f}" if blimp else "-",
+                f"{100 * row['probe']['random']:.1f} -> {100 * row['probe']['pre-trained']:.1f} "
+                f"({100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}])",
+            ]
+        )
+    header = ["row (objective)", "size", "tokens", "unigram", "5-gram", "held-out loss", "bits/byte", "BLiMP", "probe"]
+    yield _table(header, rows)
+
+
+def families_speed(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Training speed of the families"
+    yield f"{_cpu(r)} Two layers of 650 for the LSTM, against a plain PyTorch loop; the others against Hugging Face Trainer."
+    rows = []
+    for name, row in r["cases"].items():
+        speed, memory, late = row["tokens_per_second"], row["ratio_peak_memory"], row.get("late_loss_without_dropout")
+        rows.append(
+            [
+                name,
+                f"{speed['ours']:,}",
+                f"{speed['theirs']:,}",
+                _times(row["ratio_tokens_per_second"]),
+                f"{memory['of_medians']:.2f}x",
+                f"{late['ours']:.3f} / {late['theirs']:.3f}" if late else "",
+            ]
+        )
+    yield _table(["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows)
 
 
 def _times(ratio: dict[str, float]) -> str:

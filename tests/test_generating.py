@@ -14,9 +14,15 @@ import torch
 import tiny
 import wordloom
 from cli_runs import Runs, command
-from wordloom import api
+from wordloom import api, presets
+from wordloom.config import TokenizerConfig
 from wordloom.errors import ConfigError
 from wordloom.infer.generator import LanguageModel
+from wordloom.model.build import make_body
+from wordloom.model.heads import MaskedHead
+from wordloom.model.interop import save_bundle
+from wordloom.model.model import Model
+from wordloom.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +146,26 @@ def test_fill_is_the_library(runs: Runs) -> None:
         assert [c.probability for c in candidates] == pytest.approx(best.values.tolist(), abs=1e-5)
     assert all(c.text.count("[MASK]") == 1 for candidates in found for c in candidates if c.token != "[MASK]")
     assert wordloom.fill(runs.folder / "pretrained", text.replace("[MASK]", "<mask>"), top=4) == found
+
+
+def test_fill_shows_text_and_not_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A vocabulary of bytes spells a space Ġ and a line break Ċ; a reader is shown what they are."""
+    tokenizer = Tokenizer.train([*tiny.documents(), "a\nb"], TokenizerConfig(kind="byte-bpe", vocab_size=400))
+    arch = presets.architecture("bert-tiny", tokenizer.vocab_size, width=16, heads=2, ffn_width=16)
+    model = Model(make_body(arch), {"masked": MaskedHead(arch)})
+    wanted = ["Ġfilm", "Ċ", "Ġ", "[SEP]"]
+    with torch.no_grad():
+        for rank, token in enumerate(wanted):
+            model.heads["masked"].bias[tokenizer.backend.token_to_id(token)] = 50.0 - rank  # type: ignore[operator]
+    save_bundle(tmp_path / "run", model, "pretrained", {}, also=tokenizer.save)
+    (found,) = wordloom.fill(tmp_path / "run", "the [MASK]!", top=4)
+    assert [c.token for c in found] == wanted and [c.word for c in found] == ["film", "\n", " ", "[SEP]"]
+    assert [c.text for c in found] == ["the film!", "the \n!", "the  !", "the [SEP]!"]
+    said = command(monkeypatch, capfd, "fill", tmp_path / "run", "the [MASK]!", "--top", 4)
+    rows = [line.split("\t")[1:] for line in said.out.splitlines()]
+    assert rows == [["film", "the film!"], ["'\\n'", "the \\n!"], ["' '", "the  !"], ["[SEP]", "the [SEP]!"]]
 
 
 def test_verb_fill(runs: Runs, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

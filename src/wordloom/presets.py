@@ -14,6 +14,7 @@ from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.recurrent import RecurrentArchitecture
+from wordloom.model.recurrent_seq2seq import RecurrentSeq2SeqArchitecture
 
 _TURC = "Turc et al. 2019, Well-Read Students Learn Better, table 1"
 _DEVLIN = "Devlin et al. 2019, BERT, section 3"
@@ -24,6 +25,8 @@ _GPT2 = "Radford et al. 2019, Language Models are Unsupervised Multitask Learner
 _ELMAN = "Mikolov et al. 2010, Recurrent neural network based language model, section 2, on Elman 1990"
 _ZAREMBA = "Zaremba et al. 2014, Recurrent Neural Network Regularization, section 4.1"
 _AWD = "Merity et al. 2017, Regularizing and Optimizing LSTM Language Models, section 5"
+_BAHDANAU = "Bahdanau et al. 2014, Neural Machine Translation by Jointly Learning to Align and Translate, section 3"
+_LUONG = "Luong et al. 2015, Effective Approaches to Attention-based Neural Machine Translation, section 3.1"
 _CHO = "Cho et al. 2014, Learning Phrase Representations using RNN Encoder-Decoder, section 2.3"
 _ELECTRA = "Clark et al. 2020, ELECTRA, section 3.1, table 6"
 _MODERN = "Warner et al. 2024, ModernBERT, section 2.1; objective: Charpentier & Samuel 2024, GPT-BERT, section 2"
@@ -157,7 +160,7 @@ def _rows() -> dict[str, Preset]:
     for family, values, paper in (("gpt2", _GPT2_VALUES, _GPT2), ("gpt3", _GPT3_VALUES, _GPT3)):
         for size, published in (("tiny", "tiny"), ("mini", "mini"), ("small", "base")):
             rows[f"{family}-{size}"] = Preset({**_size(published), **values}, paper, causal)
-    return rows | _electra() | _loom() | _t5() | _transformer() | _xlnet() | _recurrent()
+    return rows | _electra() | _loom() | _t5() | _transformer() | _xlnet() | _recurrent() | _recurrent_seq2seq()
 
 
 def _electra() -> dict[str, Preset]:
@@ -238,6 +241,17 @@ def _recurrent() -> dict[str, Preset]:
     awd = {"cell": "lstm", "layers": 3, "width": 400, "hidden": 1150, "weight_drop": 0.5, "dropout_embedding": 0.1}
     awd |= {"dropout_input": 0.4, "dropout_hidden": 0.3, "dropout_output": 0.4}
     rows["awd-lstm"] = Preset(awd, _AWD, streams, RecurrentArchitecture)
+    return rows
+
+
+def _recurrent_seq2seq() -> dict[str, Preset]:
+    """Bahdanau's GRU and Luong's LSTM (his "general" score, without input feeding: twice as fast to train)."""
+    rows = {}
+    for size, (layers, width) in {"tiny": (1, 128), "mini": (1, 256), "small": (2, 512)}.items():
+        values = {"layers": layers, "width": width}
+        gru, lstm = {"cell": "gru", "score": "additive"}, {"cell": "lstm", "score": "general", "feeding": False}
+        rows[f"gru-seq2seq-{size}"] = Preset({**values, **gru}, _BAHDANAU, _SPANS, RecurrentSeq2SeqArchitecture)
+        rows[f"lstm-seq2seq-{size}"] = Preset({**values, **lstm}, _LUONG, _SPANS, RecurrentSeq2SeqArchitecture)
     return rows
 
 

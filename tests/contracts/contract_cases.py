@@ -7,7 +7,7 @@ that train for long run on ``COVER``: every variant once, the presets in turn. E
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from wordloom.data.examples import Examples
 from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
-from wordloom.model.build import make_body
+from wordloom.model.build import make_body, reads_source
 from wordloom.model.model import Model
 from wordloom.model.recurrent import DROPOUTS
 from wordloom.objectives.pretraining import Pretraining
@@ -119,7 +119,7 @@ def fits(preset: str, variant: str) -> bool:
         except ConfigError:
             return False
         return True
-    if getattr(arch, "decoder_layers", 0):
+    if reads_source(arch):
         return False
     kind, pooling = variant.split("-")[0], variant.split("-")[-1]
     return (preset in BERT or kind in ("single", "pairs")) and pooling in (
@@ -221,7 +221,8 @@ def _model(case: Case, tokenizer: Tokenizer, heads: Callable[..., Any], seed: in
     # a deviation of 0.2 instead of 0.02: at 32 wide the paper's value leaves attention flat and tests blind; recurrent
     # cells squash what they are given, and need 0.9
     attends = presets.PRESETS[case.preset].kind is Architecture
-    dropouts = ("dropout", "attention_dropout") if attends else DROPOUTS
+    own = {f.name for f in fields(presets.PRESETS[case.preset].kind)}
+    dropouts = [name for name in ("dropout", "attention_dropout", *DROPOUTS) if name in own]
     values = {
         **dict.fromkeys(dropouts, dropout),
         **shrunk(case.preset),

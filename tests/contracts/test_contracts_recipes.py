@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_records
 
 import tiny
 import wordloom
-from wordloom import api
+from wordloom import api, presets
 from wordloom.config import Recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,14 +21,18 @@ RECIPES = [DEMO, *sorted((ROOT / "recipes").glob("**/*.toml"))]
 
 def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Overrides that keep what the recipe is about (objective, optimiser, schedule, task) and shrink the rest."""
-    values: dict[str, Any] = {**tiny.MODEL, **tiny.TRAIN}
+    values: dict[str, Any] = {**_model(recipe), **tiny.TRAIN}
     if recipe.corpus is not None:
         values["corpus.paths"] = [str(tiny.write_corpus(folder / "corpus.txt"))]
         if recipe.corpus.documents in ("blank-line", "file"):
             values["corpus.documents"] = "line"
     if recipe.tokenizer is None or recipe.tokenizer.path is None:
         values["tokenizer.vocab_size"] = 320 if recipe.tokenizer and recipe.tokenizer.kind == "byte-bpe" else 150
-    if recipe.data is not None:
+    if recipe.data is not None and recipe.task is not None and recipe.task.name != "classify":
+        for seed, part in enumerate(("train", "valid", "test")):
+            if named := getattr(recipe.data, part):
+                values[f"data.{part}"] = tiny_records.write(recipe.task, named, folder / "records", seed)
+    elif recipe.data is not None:
         data, task = recipe.data, recipe.task
         kind = task.kind if task and task.kind != "auto" else "single"
         columns = {"text": data.text or "text", "label": data.label or "label", "pair": data.pair or "second"}
@@ -46,13 +52,20 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
         values |= {"choose.candidates": ["tf-idf", "skip-gram"], "vectors.epochs": 3, "vectors.min_count": 1}
     if recipe.compare is not None:
         values |= {"compare.labels": [12], "compare.seeds": [0]}
-    if recipe.corpus is None and recipe.model.start is not None:
+    if recipe.corpus is None and recipe.model.start is not None and recipe.model.start not in presets.PRESETS:
         start = folder / "start"
         tokenizer = {"tokenizer.vocab_size": 150}
         api.pretrain(tiny.write_corpus(folder / "corpus.txt"), start, preset="bert-tiny", quiet=True,
                      **tiny.MODEL, **tiny.TRAIN, **tokenizer)  # fmt: skip
         values["model.start"] = str(start)
     return values
+
+
+def _model(recipe: Recipe) -> dict[str, Any]:
+    """The tiny values that the recipe's architecture has."""
+    preset = presets.PRESETS.get(recipe.model.preset or recipe.model.start or "")
+    known = {field.name for field in fields(preset.kind)} if preset else {key[6:] for key in tiny.MODEL}
+    return {key: value for key, value in tiny.MODEL.items() if key[6:] in known}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)

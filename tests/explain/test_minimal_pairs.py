@@ -491,5 +491,10 @@ def test_a_model_is_asked_as_it_sees() -> None:
     assert reading_of(Model(body, {"causal": CausalHead(arch)})) == "causal"
     with pytest.raises(ConfigError, match="no head that predicts tokens"):
         reading_of(Model(body, {"classify": ClassifyHead(arch, 2, "last")}))
-    with pytest.raises(ConfigError, match="cannot be asked as a causal one"):
-        reading_of(Model(body, {"masked": MaskedHead(arch)}))
+    decoder = Model(body, {"masked": MaskedHead(arch)})  # as ModernBERT's decoder: no token sees a later one
+    assert reading_of(decoder) == "causal"
+    with pytest.raises(ConfigError, match="cannot be asked as a masked one"):
+        reading_of(decoder, "masked")
+    with pytest.raises(ConfigError, match="no head that predicts tokens"):
+        encoder = presets.architecture("bert-tiny", words.vocab_size, **SMALL)
+        reading_of(Model(make_body(encoder), {"causal": CausalHead(encoder)}))

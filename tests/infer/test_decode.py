@@ -225,7 +225,7 @@ def test_sampling_is_a_function_of_seed_and_row() -> None:
 def test_draws_have_the_distribution() -> None:
     """Chi-square of 20,000 draws: five streams, four thousand of each, against softmax(logits)."""
     logits = torch.tensor([[1.0, 0.0, -1.0, 2.0, float("-inf"), 0.5]]).expand(5, -1)
-    draws = Draws(11, 5)
+    draws = Draws(11, range(5))
     counts = Counter(int(t) for _ in range(4000) for t in draws.choose(logits))
     expected = 20_000 * logits[0].double().softmax(0)
     assert counts[4] == 0

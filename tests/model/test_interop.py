@@ -275,7 +275,7 @@ def test_failed_save_leaves_the_old_folder(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"format": 99}, "bundle format 99 is unknown"),
-        ({"heads": {"crf": {}}}, "unknown head 'crf'"),
+        ({"heads": {"poet": {}}}, "unknown head 'poet'"),
         ({"heads": {"classify": {"classes": 3, "colour": 1}}}, "described wrongly"),
         ({"heads": {"classify": {"classes": 4, "pooling": "cls", "dropout": 0.1}}}, "do not fit the model"),
         ({"architecture": {**ARCH.to_json(), "width": 18}}, "do not fit the model"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 
+from wordloom.cli.models import pretrain
 from wordloom.config import OBJECTIVES
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import make_body
+from wordloom.model.generator import Generator, generator_architecture
 from wordloom.model.heads import MaskedHead, Pooler
 from wordloom.presets import PRESETS, architecture
+from wordloom.train.optim import set_frozen
 
 # Parameters with pooler and masked head at the public vocabulary of 30,522 word pieces, in millions, as on the
 # authors' model page for the small sizes (4.4, 11.3, 29.1) and for bert-base (110.1)
@@ -27,6 +33,13 @@ PUBLISHED = {
     "xlnet-base": (32000, 116.7),
     "lstm-medium": (10000, 13.3),  # Zaremba et al.: 20 million with an output matrix of its own
 }
+
+
+def test_the_verb_names_every_family() -> None:
+    """In words of its help, as listing the rows there would load torch to print them."""
+    option = get_args(get_type_hints(pretrain, include_extras=True)["preset"])[1]
+    said = {word.rstrip(".") for word in re.findall(r"[a-z0-9.-]+", option.help)}
+    assert {name.rpartition("-")[0] for name in PRESETS} - {"awd"} <= said and "awd-lstm" in said
 
 
 @pytest.mark.parametrize("name", BERT)
@@ -51,6 +64,29 @@ def test_every_row_is_possible_and_names_an_objective(name: str) -> None:
     arch = architecture(name, 500)
     assert PRESETS[name].objective in OBJECTIVES and PRESETS[name].paper
     assert not isinstance(arch, Architecture) or arch.head_width == 64
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_parameter_of_a_body_has_one_depth(name: str) -> None:
+    """Else freeze = "body" would train what it leaves out, and layer_decay take it for a head."""
+    with torch.device("meta"):
+        arch = architecture(name, 500, layers=2, **({"decoder_layers": 3} if "t5" in name else {}))
+        stacks = [make_body(arch)]
+        if name.startswith("electra"):
+            assert isinstance(arch, Architecture)
+            stacks.append(Generator(generator_architecture(arch, 0.5, 1.0)))
+    for stack in stacks:
+        depths = stack.layers_by_depth()
+        own = [p for part, p in stack.named_parameters() if not part.startswith("head.")]
+        assert sorted(id(p) for part in depths for p in part.parameters()) == sorted(map(id, own))
+        layers = [(depth, list(part.parameters())) for depth, part in enumerate(depths)]
+        set_frozen(stack, layers, "body", 0, 1)
+        assert not any(p.requires_grad for p in own)
+        set_frozen(stack, layers, "embeddings", 0, 1)
+        frozen = {name for name, p in stack.named_parameters() if not p.requires_grad}
+        below = ("embeddings.", "encoder.embeddings.", "project.")
+        assert frozen or name.startswith("electra")
+        assert all(part.startswith(below) or ".buckets." in f".{part}" for part in frozen)
 
 
 def test_overrides_and_near_misses() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wordloom.data.batch import Batch
 from wordloom.errors import BundleError, ConfigError
 from wordloom.model.recurrence import Cell
 from wordloom.model.recurrent_seq2seq import RecurrentSeq2Seq, RecurrentSeq2SeqArchitecture, Score
@@ -46,10 +47,10 @@ def written_out(model: RecurrentSeq2Seq, row: int) -> tuple[Tensor, Tensor]:
     def attend(query: Tensor) -> tuple[list[float], Tensor]:
         scores = []
         for j in range(len(words)):
-            if arch.attention == "additive":
+            if arch.score == "additive":
                 inner = w["attention.query.weight"] @ query + w["attention.key.weight"] @ h[j]
                 scores.append(w["attention.v"] @ torch.tanh(inner))
-            elif arch.attention == "general":
+            elif arch.score == "general":
                 scores.append(query @ (w["attention.key.weight"] @ h[j]))
             else:
                 scores.append(query @ h[j])
@@ -61,7 +62,7 @@ def written_out(model: RecurrentSeq2Seq, row: int) -> tuple[Tensor, Tensor]:
 
     for token in TARGET[row]:
         y = w["encoder.embeddings.tokens.weight"][token]
-        if arch.attention == "additive":
+        if arch.score == "additive":
             alpha, context = attend(s[-1])
             x = torch.cat([y, context])
         else:
@@ -70,7 +71,7 @@ def written_out(model: RecurrentSeq2Seq, row: int) -> tuple[Tensor, Tensor]:
             assert isinstance(cell, nn.RNNBase)
             s[i], c[i] = single(arch.cell, cell, x, s[i], c[i])
             x = s[i]
-        if arch.attention != "additive":
+        if arch.score != "additive":
             alpha, context = attend(x)
         t_before = torch.tanh(w["combine.weight"] @ torch.cat([context, x]))
         states.append(t_before)
@@ -82,8 +83,8 @@ def written_out(model: RecurrentSeq2Seq, row: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("cell", "score"), ALL)
 def test_equations(cell: Cell, score: Score) -> None:
-    model = make(cell=cell, attention=score)
-    hidden, alignments = model(SOURCE, DOCUMENTS, TARGET)
+    model = make(cell=cell, score=score)
+    hidden, alignments = model.align(SOURCE, DOCUMENTS, TARGET)
     wanted = [written_out(model, row) for row in range(3)]
     assert (hidden - torch.stack([t for t, _ in wanted])).abs().max() < 1e-12
     assert (alignments - torch.stack([a for _, a in wanted])).abs().max() < 1e-12
@@ -100,8 +101,8 @@ def test_equations(cell: Cell, score: Score) -> None:
 
 @pytest.mark.parametrize(("cell", "score"), ALL)
 def test_steps_equal_forward_and_rows_can_be_chosen(cell: Cell, score: Score) -> None:
-    model = make(cell=cell, attention=score)
-    hidden, alignments = model(SOURCE, DOCUMENTS, TARGET)
+    model = make(cell=cell, score=score)
+    hidden, alignments = model.align(SOURCE, DOCUMENTS, TARGET)
     state = model.begin(SOURCE, DOCUMENTS)
     beams = torch.tensor([2, 0, 0, 1])
     state = {name: value[beams] for name, value in state.items()}
@@ -114,32 +115,32 @@ def test_steps_equal_forward_and_rows_can_be_chosen(cell: Cell, score: Score) ->
 
 @pytest.mark.parametrize("score", ["additive", "dot", "general"])
 def test_padding_on_both_sides_and_the_future_change_nothing(score: Score) -> None:
-    model = make(attention=score)
-    hidden, _ = model(SOURCE, DOCUMENTS, TARGET)
+    model = make(score=score)
+    hidden, _ = model.align(SOURCE, DOCUMENTS, TARGET)
     other = torch.where(DOCUMENTS == 0, 13, SOURCE)
-    assert model(other, DOCUMENTS, TARGET)[0].equal(hidden)
+    assert model.align(other, DOCUMENTS, TARGET)[0].equal(hidden)
     later = TARGET.clone()
     later[:, 2:] = 17
-    changed, _ = model(SOURCE, DOCUMENTS, later)
+    changed, _ = model.align(SOURCE, DOCUMENTS, later)
     assert changed[:, :2].equal(hidden[:, :2]) and (changed[:, 2:] != hidden[:, 2:]).any(-1).all()
     real = SOURCE.clone()
     real[0, 4] = 13
-    assert (model(real, DOCUMENTS, TARGET)[0][0] != hidden[0]).any(-1).all()
+    assert (model.align(real, DOCUMENTS, TARGET)[0][0] != hidden[0]).any(-1).all()
 
 
 def test_dropout_is_locked_and_only_while_training() -> None:
     model = make(width=64, dropout=0.4).train()
-    hidden, _ = model(SOURCE, DOCUMENTS, TARGET)
+    hidden, _ = model.align(SOURCE, DOCUMENTS, TARGET)
     zero = hidden == 0
     assert (zero == zero[:, :1]).all() and 0.2 < zero.double().mean() < 0.6 and not zero[0].equal(zero[1])
     torch.manual_seed(3)
-    a = model(SOURCE, DOCUMENTS, TARGET)[0]
+    a = model.align(SOURCE, DOCUMENTS, TARGET)[0]
     torch.manual_seed(3)
-    assert a.equal(model(SOURCE, DOCUMENTS, TARGET)[0])
+    assert a.equal(model.align(SOURCE, DOCUMENTS, TARGET)[0])
     model.eval()
     plain = make(width=64).eval()
     plain.load_state_dict(model.state_dict())
-    assert plain(SOURCE, DOCUMENTS, TARGET)[0].equal(model(SOURCE, DOCUMENTS, TARGET)[0])
+    assert plain.align(SOURCE, DOCUMENTS, TARGET)[0].equal(model.align(SOURCE, DOCUMENTS, TARGET)[0])
 
 
 def test_it_learns_to_copy_backwards() -> None:
@@ -152,7 +153,7 @@ def test_it_learns_to_copy_backwards() -> None:
         source = torch.randint(2, 12, (32, 5), generator=generator)
         answer = source.flip(1)
         inputs = torch.cat([torch.ones(32, 1, dtype=torch.int64), answer[:, :-1]], 1)
-        hidden, alignments = model(source, torch.ones_like(source), inputs)
+        hidden, alignments = model.align(source, torch.ones_like(source), inputs)
         logits = hidden @ model.embeddings.tokens.weight.T
         loss = nn.functional.cross_entropy(logits.flatten(0, 1) * 4, answer.flatten())
         optimiser.zero_grad()
@@ -173,7 +174,7 @@ def test_shape_saving_and_refusals() -> None:
     values = model.arch.to_json()
     assert RecurrentSeq2SeqArchitecture.from_json(values) == model.arch
     for wrong, match in (
-        ({"attention": "concat"}, "attention 'concat' is unknown"),
+        ({"score": "concat"}, "score 'concat' is unknown"),
         ({"width": 7}, "halved"),
         ({"width": "8"}, "width must be"),
         ({"dropout": 1}, "dropout"),
@@ -186,3 +187,51 @@ def test_shape_saving_and_refusals() -> None:
     for documents in (torch.tensor([[0] * 5, [1] * 5, [1] * 5]), torch.tensor([[1, 1, 1, 2, 2]] * 3)):
         with pytest.raises(ConfigError, match="one text"):
             model.begin(SOURCE, documents)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("score", ["dot", "general"])
+def test_without_feeding_all_tokens_at_once_are_the_steps(cell: Cell, score: Score) -> None:
+    """`_run_at_once` against the same decoder a token at a time, in values, alignments and gradients."""
+    model = make(cell=cell, score=score, feeding=False)
+    hidden, alignments = model.align(SOURCE, DOCUMENTS, TARGET)
+    state, wanted, looked = model.begin(SOURCE, DOCUMENTS), [], []
+    for t in range(TARGET.shape[1]):
+        out, alignment, state = model.step(TARGET[:, t], state)
+        wanted.append(out)
+        looked.append(alignment)
+    assert (hidden - torch.stack(wanted, 1)).abs().max() < 1e-12
+    assert (alignments - torch.stack(looked, 1)).abs().max() < 1e-12
+    weight = torch.randn_like(hidden)
+    parameters = [*model.parameters()]
+    ours = torch.autograd.grad((hidden * weight).sum(), parameters)
+    theirs = torch.autograd.grad((torch.stack(wanted, 1) * weight).sum(), parameters)
+    assert all((a - b).abs().max() < 1e-11 for a, b in zip(ours, theirs, strict=True))
+    with pytest.raises(ConfigError, match="additive attention is made before"):
+        make(score="additive", feeding=False)
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+def test_packed_pairs_are_pairs_apart(feeding: bool) -> None:
+    """Documents of a row, padding between and behind them: each has the states that it has alone."""
+    model = make(score="general", feeding=feeding)
+    source = Batch(*(torch.zeros(2, 7, dtype=torch.int64) for _ in range(4)))
+    source.tokens[0], source.documents[0] = torch.arange(3, 10), torch.tensor([1, 1, 0, 2, 2, 2, 3])
+    source.tokens[1], source.documents[1] = torch.arange(10, 17), torch.tensor([1, 1, 1, 1, 0, 0, 0])
+    tokens = torch.arange(14).view(2, 7) % 9
+    documents = torch.tensor([[1, 1, 1, 2, 3, 3, 0], [0, 1, 1, 0, 0, 0, 0]])
+    zeros = torch.zeros_like(tokens)
+    hidden = model(tokens, documents, zeros, zeros, source)
+    assert not hidden[documents == 0].any()
+    for row, number in ((0, 1), (0, 2), (0, 3), (1, 1)):
+        here, there = documents[row] == number, source.documents[row] == number
+        text = source.tokens[row][there][None]
+        alone, _ = model.align(text, torch.ones_like(text), tokens[row][here][None])
+        assert (hidden[row][here] - alone[0]).abs().max() < 1e-12
+    nothing = model(tokens, zeros, zeros, zeros, Batch(zeros, zeros, zeros, zeros))
+    assert not nothing.any() and nothing.shape == hidden.shape
+    for wrong in (documents.clamp(max=2), torch.roll(documents, 1, 0)):
+        with pytest.raises(ConfigError, match="hold different documents"):
+            model(tokens, wrong, zeros, zeros, source)
+    with pytest.raises(ConfigError, match="needs a source"):
+        model(tokens, documents, zeros, zeros)

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from wordloom.errors import BundleError, ConfigError
 from wordloom.model.architecture import Architecture
+from wordloom.model.attention import both, mask_between, order_mask
 from wordloom.model.heads import ClassifyHead, MaskedHead, PairHead, window_mean
 from wordloom.model.model import Model
-from wordloom.model.transformer import Transformer
+from wordloom.model.positions import alibi_bias, refuse_far
+from wordloom.model.transformer import Sight, Transformer
 
 torch.set_num_threads(1)
 
@@ -47,7 +49,7 @@ def test_initial_values() -> None:
 def test_layers_by_depth_covers_every_parameter_once_in_order() -> None:
     body = Transformer(arch(layers=3))
     depth = body.layers_by_depth()
-    assert depth[0] is body.embeddings and [*depth[1:]] == [*body.layers] and len(depth) == 4
+    assert [*depth[0]] == [body.embeddings] and [[*m] for m in depth[1:]] == [[m] for m in body.layers]
     inside = [p for part in depth for p in part.parameters()]
     assert [id(p) for p in inside] == [id(p) for p in body.parameters()]
 
@@ -100,6 +102,49 @@ def test_too_long_a_document_is_a_clear_error() -> None:
     assert body(**rows(torch.tensor([[1] * 8 + [2] * 4]))).shape == (1, 12, 32)  # packed: positions restart
     with pytest.raises(ConfigError, match="9 tokens does not fit a model of 8 positions"):
         body(**rows(torch.ones(1, 9, dtype=torch.int64)))
+
+
+def test_an_accelerator_is_not_asked_for_what_cannot_be() -> None:
+    """A tensor without values stands for one whose values would have to be waited for."""
+    refuse_far(8, torch.empty(2, 8, dtype=torch.int64, device="meta"))
+    refuse_far(None, torch.empty(2, 9, dtype=torch.int64, device="meta"))
+    with pytest.raises(RuntimeError):  # a longer row may hold a position too far: it has to be looked at
+        refuse_far(8, torch.empty(2, 9, dtype=torch.int64, device="meta"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"position": "t5", "buckets": 8, "bucket_distance": 6},
+        {"position": "t5", "attention": "causal"},
+        {"position": "t5", "window": 3, "global_every": 2},
+        {"position": "alibi", "window": 3, "global_every": 2},
+    ],
+)
+def test_biases_are_masked_once_for_all_layers(values: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit what every layer would make of a bias by positions, row by row, and its mask."""
+    torch.manual_seed(0)
+    body = Transformer(arch(layers=3, **values)).eval()
+    given = rows(torch.tensor([[1] * 4 + [2] * 3 + [0], [1] * 8, [1] + [2] * 7]))
+    documents, places, real = given["documents"], given["positions"], given["documents"] > 0
+    bias = alibi_bias(places, places, 4, torch.float32) if body.buckets is None else body.buckets(places, places)
+    masks = [
+        both(
+            mask_between(documents, documents),
+            order_mask(8, 8, body.arch.attention == "causal", window, documents.device),
+        )
+        for window in (None, body.arch.window)
+    ]
+    made = Sight(*masks, bias, None, None, local_bias=bias)
+    with torch.no_grad():
+        x = body.embeddings(given["tokens"], places, given["types"])
+        for layer in body.layers:
+            x = layer(x, made)
+        x = x if body.norm is None else body.norm(x)
+        filled, masked_fill = list[object](), Tensor.masked_fill
+        monkeypatch.setattr(Tensor, "masked_fill", lambda *a: (filled.append(a), masked_fill(*a))[1])
+        assert torch.equal(body(**given)[real], x[real])
+    assert len(filled) == (1 if body.arch.window is None else 2)
 
 
 def test_masked_head_is_tied_and_gets_gradient_from_both_sides() -> None:

@@ -137,9 +137,15 @@ def make_bert(folder: Path) -> None:
     )
 
 
+def protocol() -> Any:
+    """The public protocol buffer classes that transformers reads: one process can hold no second copy of them."""
+    pytest.importorskip("google.protobuf")
+    return importlib.import_module("transformers.convert_slow_tokenizer").import_protobuf()
+
+
 def write_pieces(path: Path, special: dict[str, int], unk_id: int) -> None:
     """A SentencePiece model through the public protocol buffer classes. special: piece -> its kind."""
-    proto = pytest.importorskip("transformers.utils.sentencepiece_model_pb2_new")
+    proto = protocol()
     trainer = trainers.UnigramTrainer(
         vocab_size=700, special_tokens=list(special), unk_token=list(special)[unk_id], show_progress=False
     )
@@ -257,6 +263,19 @@ def test_damaged_pieces_are_refused(tmp_path: Path, change: Callable[[bytes], by
     assert read_pieces(path).pieces[0].text == "<unk>"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(TokenizerError, match="SentencePiece model"):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("make", [make_xlnet, make_albert, make_t5])
+def test_pieces_that_fall_back_to_bytes_are_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """The library's unigram would give the unknown token where SentencePiece gives bytes."""
+    proto = protocol()
+    make(tmp_path)
+    message = proto.ModelProto()
+    message.ParseFromString((tmp_path / "spiece.model").read_bytes())
+    message.trainer_spec.byte_fallback = True
+    (tmp_path / "spiece.model").write_bytes(message.SerializeToString())
+    with pytest.raises(TokenizerError, match="spells unknown characters in bytes"):
         Tokenizer.load(tmp_path)
 
 

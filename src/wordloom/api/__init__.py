@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wordloom.api.answering import DocumentReader, answer
     from wordloom.api.checking import check, train_tokenizer
     from wordloom.api.choosing import choose
     from wordloom.api.downloading import download
@@ -12,40 +13,55 @@ if TYPE_CHECKING:
     from wordloom.api.generating import fill, generate, language_model, stream
     from wordloom.api.gguf import export_gguf
     from wordloom.api.importing import export_model, import_folder
-    from wordloom.api.loading import evaluate, load, predict_lines
+    from wordloom.api.loading import evaluate, load, predict_file, predict_lines
     from wordloom.api.pretraining import pretrain
     from wordloom.api.probing import probe
+    from wordloom.api.prompting import prompt
     from wordloom.api.recipes import demo, run_recipe
+    from wordloom.api.searching import cross_encoder, evaluate_search, index, open_index, search
+    from wordloom.api.sentence import export_sentence_folder
     from wordloom.api.word2vec import vectors
 
 __all__ = [
+    "DocumentReader",
+    "answer",
     "are_vectors",
     "check",
     "choose",
+    "cross_encoder",
     "demo",
     "download",
     "evaluate",
+    "evaluate_search",
     "evaluate_vectors",
     "export_gguf",
     "export_model",
+    "export_sentence_folder",
     "export_vectors",
     "fill",
     "finetune",
     "generate",
     "import_folder",
+    "index",
     "language_model",
     "load",
     "load_vectors",
+    "open_index",
+    "predict_file",
     "predict_lines",
     "pretrain",
     "probe",
+    "prompt",
     "run_recipe",
+    "search",
     "stream",
     "train_tokenizer",
     "vectors",
 ]
 
 _HOMES = {
+    "DocumentReader": "answering",
+    "answer": "answering",
     "check": "checking",
     "train_tokenizer": "checking",
     "choose": "choosing",
@@ -60,9 +76,11 @@ _HOMES = {
     "import_folder": "importing",
     "evaluate": "loading",
     "load": "loading",
+    "predict_file": "loading",
     "predict_lines": "loading",
     "pretrain": "pretraining",
     "probe": "probing",
+    "prompt": "prompting",
     "demo": "recipes",
     "run_recipe": "recipes",
     "are_vectors": "embeddings",
@@ -70,6 +88,12 @@ _HOMES = {
     "export_vectors": "embeddings",
     "load_vectors": "embeddings",
     "vectors": "word2vec",
+    "cross_encoder": "searching",
+    "evaluate_search": "searching",
+    "index": "searching",
+    "open_index": "searching",
+    "search": "searching",
+    "export_sentence_folder": "sentence",
 }
 
 

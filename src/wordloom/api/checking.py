@@ -23,10 +23,16 @@ def check(
     label: str | None = None,
     pair: str | None = None,
     kind: str | None = None,
+    task: str | None = None,
 ) -> CheckReport:
-    """Pre-flight of raw or labelled files, and of leaks between them and ``against``."""
+    """Pre-flight of raw or labelled files, and of leaks between them and ``against``. task: whose files they are; None
+    or "classify": raw text or texts with labels."""
     given = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     others = {Path(p).name if len({Path(q).name for q in against}) == len(against) else str(p): str(p) for p in against}
+    if task not in (None, "classify"):
+        from wordloom.api.check_task import check_task  # torch: the others do without
+
+        return check_task(str(task), given, others, text=text, label=label, pair=pair)
     given_kind = make(ClassifyConfig, {"kind": kind or "auto"}).kind
     return check_data(given, against=others, text=text, label=label, pair=pair, kind=given_kind)
 

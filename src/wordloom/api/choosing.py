@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from wordloom.api.candidates import TABLES, TITLES, Plan, Work
+from wordloom.api.choosing_objective import choose_objective
 from wordloom.api.clock import measure_bundle, sample
 from wordloom.api.compare import keep_bundle
 from wordloom.api.labelled import Parts, descriptions, divide, read
@@ -49,12 +50,16 @@ def choose(
 ) -> Result:
     """Train every candidate on the same corpus for the same time, score all on the same texts, advise.
 
-    what: "vectors". data: a labelled file; None takes [data] of the recipe. settings: keys of the recipe's tables
-    ("minutes", "test", "labels", "vectors" (a file or run of vectors to judge too), dotted "corpus.paths",
-    "model.start" (a BERT run in place of one pre-trained here)). The run's bundle is the recommended candidate's.
+    what: "vectors", or "objective" for `choose_objective`. data: a labelled file; None takes [data] of the recipe.
+    settings: keys of the recipe's tables ("minutes", "test", "labels", "vectors" (a file or run of vectors to judge
+    too), dotted "corpus.paths", "model.start" (a BERT run in place of one pre-trained here)). The run's bundle is the
+    recommended candidate's.
     """
+    if what == "objective":
+        how: dict[str, Any] = {"recipe": recipe, "resume": resume, "overwrite": overwrite, "quiet": quiet}
+        return choose_objective(data, out, **how, **settings)
     if what != "vectors":
-        raise ConfigError(f"nothing is known of how to choose {what!r}", cure="write: choose vectors")
+        raise ConfigError(f"nothing is known of how to choose {what!r}", cure="write: choose vectors, or objective")
     parallel.refuse_several("choose")
     if resume and recipe is None:
         recipe = own_recipe(out)

@@ -12,6 +12,7 @@ from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.labelled import InMemory, Parts, classify_config, descriptions, divide, from_memory, read
 from wordloom.api.linear import TABLES as LINEAR_TABLES
 from wordloom.api.linear import WORD2VEC, finetune_linear, is_linear_start, refuse_network_settings
+from wordloom.api.lora import adapted
 from wordloom.api.measuring import measure
 from wordloom.api.pretraining import layers_of
 from wordloom.api.results import Result, say
@@ -21,6 +22,7 @@ from wordloom.api.start import Start, open_start
 from wordloom.config import (
     ClassifyConfig,
     DataConfig,
+    LoraConfig,
     ModelConfig,
     Recipe,
     Strict,
@@ -30,6 +32,7 @@ from wordloom.config import (
 )
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
+from wordloom.model.lora import merge
 from wordloom.report import render
 from wordloom.run import Run
 from wordloom.tasks.classify import HEAD, Classify, ClassifyStream
@@ -42,6 +45,7 @@ TABLES: dict[str, type[Strict]] = {
     "data": DataConfig,
     "model": ModelConfig,
     "tokenizer": TokenizerConfig,
+    "lora": LoraConfig,
 }
 # Small models at small label counts: many passes, the best by validation kept.
 DEFAULTS: dict[str, Any] = {
@@ -73,7 +77,7 @@ def finetune(
 ) -> Result:
     """Fine-tune ``model`` on labelled texts and leave a run at ``out``.
 
-    model: a run, a Hugging Face BERT folder, or a preset (random weights); or, for a linear classifier on averaged
+    model: a run, a public folder, or a preset (random weights); or, for a linear classifier on averaged
     word vectors, vectors (a run, a folder, a file) or "word2vec", which trains them on the same texts; or "tf-idf".
     data: a labelled file, or (texts, labels). seeds: train so many, keep the best on validation, report all.
     task: "classify", or one of ``api.kinds``, which reads data as its records. settings: recipe keys.
@@ -181,6 +185,7 @@ def finetune_parts(
         )  # fmt: skip
         settle_kernels(run)
         model = start.build(task.heads, config.seed)
+        lora = adapted(model, start, recipe)
         stream = ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed)
         if world.writes and "model" not in run.manifest:
             run.update_manifest(
@@ -188,7 +193,8 @@ def finetune_parts(
                 start=list(start.report),
                 data=parts.facts(),
                 model={"start": start.name, "parameters": sum(p.numel() for p in model.parameters()),
-                       "layers": start.arch.layers, "width": start.arch.width, "pooling": model.heads[HEAD].pooling},
+                       "layers": start.arch.layers, "width": start.arch.width, "pooling": model.heads[HEAD].pooling,
+                       **lora},
                 hashes={"tokenizer": start.tokenizer.hash, "examples": parts.sha256},
             )  # fmt: skip
         outcome = fit(
@@ -206,6 +212,7 @@ def finetune_parts(
         )
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
+        merge(model)
         task.calibrate(model)
         cleaned = bool(recipe.data and recipe.data.clean_html)
         predictor = Predictor(model, task.tokenizer, task, {"clean_html": cleaned})

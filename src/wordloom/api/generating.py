@@ -12,17 +12,18 @@ from wordloom.api.language import open_language
 from wordloom.infer.generator import Candidate, Generated, LanguageModel
 
 
-def language_model(model: str | Path | LanguageModel, device: str | None = None) -> LanguageModel:
+def language_model(model: str | Path | LanguageModel, device: str | None = None, int8: bool = False) -> LanguageModel:
     """A pre-trained run, a bundle or a public folder, to be asked many times.
 
-    device: where it computes; None: the CPU. Raises BundleError for what is no language model.
+    device: where it computes; None: the CPU. int8: ``generate`` and ``stream`` read int8 weights (`model.int8`).
+    Raises BundleError for what is no language model.
     """
     if isinstance(model, LanguageModel):
         return model
     body, tokenizer, start_id, hybrid = open_language(model)
     if device is not None:
         body = body.to(torch.device(device))
-    return LanguageModel(body, tokenizer, start_id=start_id, hybrid=hybrid)
+    return LanguageModel(body, tokenizer, start_id=start_id, hybrid=hybrid, int8=int8)
 
 
 def generate(

@@ -15,6 +15,7 @@ from wordloom.errors import BundleError
 from wordloom.infer.linear import refuse_linear
 from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.model.interop import has_segments, load_bundle, load_hf, model_of, save_bundle, save_hf
+from wordloom.model.interop.sentence import is_sentence_folder
 
 
 def import_folder(source: str | Path, out: str | Path, *, overwrite: bool = False) -> list[str]:
@@ -28,6 +29,10 @@ def import_folder(source: str | Path, out: str | Path, *, overwrite: bool = Fals
         raise BundleError("no such folder", where=source, cure="give the folder of a public model")
     if (source / "wordloom.json").exists() or (source / "manifest.json").exists():
         raise BundleError("is a run or bundle of ours already", where=source, cure="use it as it is")
+    if is_sentence_folder(source):
+        from wordloom.api.sentence import import_sentence_folder  # an encoder is a task, not only weights
+
+        return import_sentence_folder(source, out, overwrite=overwrite)
     found = load_hf(source)
     tokenizer = own_tokenizer(source, found.arch.vocab_size)
     model = model_of(found)

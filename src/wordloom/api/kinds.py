@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from wordloom.api.start import Start
 from wordloom.config import DataConfig, Strict, near_miss
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
@@ -28,8 +29,11 @@ class TaskKind:
     fit: the task of this training data, with the validation part it evaluates on.
     stream: training batches. restore: the task of a bundle.
     baseline: fitted on (train, valid); None where the task has none. What it says is scored as the model is.
+    yardstick: a baseline of the task's own tokens, which it is given before the records; instead of ``baseline``.
+    settle: what of ``fit`` the start decides, as further keywords.
     unlabelled: what ``predict`` reads from a file ("-": standard input, a line each): inputs of the task.
-    formats: further ways ``predict --format NAME`` writes answers: (input, answer) pairs -> lines.
+    formats: further ways ``predict --format NAME`` writes answers: (input, answer) pairs -> lines. files: those that
+    are no text and need ``--out FILE``. adjustable: keys of [task] that a finished model can be given anew.
     """
 
     config: type[Strict]
@@ -40,11 +44,23 @@ class TaskKind:
     restore: Callable[[Mapping[str, Any], Tokenizer], Task]
     unlabelled: Callable[[str, DataConfig, Task], Iterator[Any]]
     baseline: Callable[[Records, Records, Any], Baseline] | None = None
+    yardstick: Callable[..., Baseline] | None = None  # (task, train, valid)
+    settle: Callable[[Start], dict[str, Any]] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     formats: Mapping[str, Callable[[Iterator[tuple[Any, Any]]], Iterator[str]]] = field(default_factory=dict)
+    files: Mapping[str, Callable[[Iterator[tuple[Any, Any]]], bytes]] = field(default_factory=dict)
+    adjustable: frozenset[str] = frozenset()
 
 
-HOMES: dict[str, str] = {}  # name of the task -> module of api that holds its ``KIND``
+HOMES: dict[str, str] = {  # name of the task -> module of api that holds its ``KIND``
+    "tag": "task_tag",
+    "answer": "task_answer",
+    "roles": "task_roles",
+    "retrieve": "task_retrieve",
+    "translate": "task_translate",
+    "summarize": "task_summarize",
+    "generate": "task_generate",
+}
 
 
 def task_kind(name: str) -> TaskKind:

@@ -72,6 +72,8 @@ def refuse_network_settings(recipe: Recipe, model: str | Path) -> None:
     if idle:
         cure = f"leave it out, or name a BERT run in place of {model}"
         raise ConfigError(f"train.{idle[0]} says nothing to a linear classifier on features", cure=cure)
+    if recipe.lora is not None:
+        raise ConfigError("[lora] says nothing to a linear classifier on features", cure="leave it out")
     if str(model) != WORD2VEC and (recipe.vectors is not None or recipe.corpus is not None):
         table = "vectors" if recipe.vectors is not None else "corpus"
         cure = f"leave [{table}] out, or name the preset {WORD2VEC}"

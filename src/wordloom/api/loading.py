@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from wordloom.api.kinds import HOMES, task_kind
 from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
-from wordloom.config import DataConfig, near_miss
+from wordloom.config import DataConfig, make, near_miss
 from wordloom.data.examples import read_examples
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.linear import LinearPredictor, is_linear
@@ -23,24 +23,41 @@ from wordloom.infer.predictor import Prediction, Predictor
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import Paired, Score, paired, paired_tallies, tally_scores
 from wordloom.model.interop.files import read_json
-from wordloom.run import jsonable
+from wordloom.run import jsonable, replace
 from wordloom.tasks.classify import Classify
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Any:
     """The predictor of a run (RUN/bundle) or of a bundle: predict, predict_stream, evaluate, save.
 
-    A `Predictor`, with predict_proba, of a classification; a `TaskPredictor` of any other task.
+    A `Predictor`, with predict_proba, of a classification; a `TaskPredictor` of any other task. settings: keys of the
+    task that it can take anew (``TaskKind.adjustable``: the beams of a search, say).
     """
     folder = bundle_folder(path)
     facts = folder / "wordloom.json"
     if facts.is_file() and read_json(facts).get("kind") in HOMES:
-        return TaskPredictor.load(folder, lambda name: task_kind(name).restore)
+        predictor = TaskPredictor.load(folder, lambda name: task_kind(name).restore)
+        _adjust(predictor.task, settings or {})
+        return predictor
+    if settings:
+        raise ConfigError(f"a classifier takes no {next(iter(settings))}", where="--set", cure="leave it away")
     if is_linear(folder):
         from wordloom.tasks.linear import LinearClassifier  # here: scikit-learn takes half a second that BERT needs not
 
         return LinearPredictor.load(folder, LinearClassifier.restore)
     return Predictor.load(folder, Classify.restore)
+
+
+def _adjust(task: Any, settings: Mapping[str, Any]) -> None:
+    known = task_kind(task.name).adjustable
+    changed = {key.removeprefix("task."): value for key, value in settings.items()}
+    for key in changed:
+        if key not in known:
+            hint = near_miss(key, sorted(known), "what can") if known else ""
+            raise ConfigError(f"{key} cannot be changed in a finished model{hint}", where="--set",
+                              cure="leave it away, or fine-tune with it")  # fmt: skip
+    if changed:
+        task.config = make(type(task.config), {**task.config.model_dump(), **changed})
 
 
 @dataclass(frozen=True)
@@ -89,16 +106,21 @@ def evaluate(
     text: str | None = None,
     label: str | None = None,
     pair: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Scores with 95 % intervals of one model, or of two with a paired test on the same examples."""
+    """Scores with 95 % intervals of one model, or of two with a paired test on the same examples.
+
+    settings: as `load`.
+    """
     if not 1 <= len(models) <= 2:
         raise ConfigError(f"{len(models)} models were given", cure="write: wordloom evaluate RUN [RUN2] DATA")
     if Path(data).is_dir():
         raise ConfigError("a folder, not a labelled file", where=data, cure="write: wordloom evaluate RUN [RUN2] DATA")
-    predictors = [load(m) for m in models]
+    predictors = [load(m, settings) for m in models]
     names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
     if any(isinstance(p, TaskPredictor) for p in predictors):
-        return evaluate_task(names, predictors, data)
+        config = DataConfig(train=str(data), text=text, label=label, pair=pair)
+        return evaluate_task(names, predictors, data, config)
     first = predictors[0]
     if any((p.kind, p.labels) != (first.kind, first.labels) for p in predictors):
         raise ConfigError(
@@ -117,13 +139,15 @@ def evaluate(
     return Evaluation(scores, len(examples), examples.columns, test)
 
 
-def evaluate_task(names: Sequence[str], predictors: Sequence[Any], data: str | Path) -> Evaluation:
-    """One or two predictors of the same task on its labelled records."""
+def evaluate_task(
+    names: Sequence[str], predictors: Sequence[Any], data: str | Path, config: DataConfig | None = None
+) -> Evaluation:
+    """One or two predictors of the same task on its labelled records. config: which columns hold what."""
     tasks = [p.task for p in predictors if isinstance(p, TaskPredictor)]
     if len(tasks) != len(predictors) or len({t.name for t in tasks}) > 1:
         raise ConfigError("the two models do different tasks", cure="compare models of one task")
     first = tasks[0]
-    records = task_kind(first.name).read(str(data), DataConfig(train=str(data)), first.config)
+    records = task_kind(first.name).read(str(data), config or DataConfig(train=str(data)), first.config)
     tallies = [t.tallies(records, p.predict(t.inputs(records))) for t, p in zip(tasks, predictors, strict=True)]
     scores = {name: tally_scores(found) for name, found in zip(names, tallies, strict=True)}
     test = None
@@ -141,10 +165,11 @@ def predict_lines(
     pair: str | None = None,
     as_json: bool = False,
     form: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Output lines in input order: JSON objects, the task's format ``form``, or columns to read (of a classifier: the
-    answer, its probability, the text)."""
-    predictor = load(model)
+    answer, its probability, the text). settings: as `load`."""
+    predictor = load(model, settings)
     if isinstance(predictor, TaskPredictor):
         yield from _task_lines(predictor, data, DataConfig(train=data, text=text, pair=pair), as_json, form)
         return
@@ -162,14 +187,37 @@ def predict_lines(
             yield f"{_shown(answer)}\t{' '.join(shown.split())[:120]}"
 
 
+def predict_file(
+    model: str | Path, data: str, out: str | Path, *, text: str | None = None, pair: str | None = None,
+    as_json: bool = False, form: str | None = None, overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """What ``predict_lines`` gives, or a format that is no text, as a file that is there whole or not at all."""
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise ConfigError("this file is there already", where=out, cure="name another one, or add --overwrite")
+    predictor = load(model, settings)
+    if isinstance(predictor, TaskPredictor) and form is not None:
+        task, kind = predictor.task, task_kind(predictor.task.name)
+        if form in kind.files:
+            config = DataConfig(train=data, text=text, pair=pair)
+            replace(out, kind.files[form](predictor.predict_stream(kind.unlabelled(data, config, task))))
+            return out
+    lines = predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings)
+    replace(out, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+    return out
+
+
 def _task_lines(
     predictor: TaskPredictor, data: str, config: DataConfig, as_json: bool, form: str | None
 ) -> Iterator[str]:
     task, kind = predictor.task, task_kind(predictor.task.name)
     pairs = predictor.predict_stream(kind.unlabelled(data, config, task))
     if form is not None:
+        if form in kind.files:
+            raise ConfigError(f"{form} is no text for a screen", where="--format", cure="name a file with --out")
         if form not in kind.formats:
-            raise ConfigError(f"unknown format {form!r}{near_miss(form, list(kind.formats), 'known')}",
+            raise ConfigError(f"unknown format {form!r}{near_miss(form, [*kind.formats, *kind.files], 'known')}",
                               where="--format", cure="name one of these, or use --json")  # fmt: skip
         yield from kind.formats[form](pairs)
         return

@@ -20,6 +20,7 @@ from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
+from wordloom.model.build import reads_source
 from wordloom.model.model import Model
 from wordloom.objectives.causal import Causal
 from wordloom.objectives.hybrid import Hybrid
@@ -81,7 +82,7 @@ def refuse_unfit(config: AnyObjective, attention: str, preset: str) -> None:
             if getattr(config, key):
                 cure = f"remove objective.documents or objective.{key}"
                 raise ConfigError(f"{key.replace('_', '-')} pairs are always isolated", cure=cure)
-    decoder = presets.preset(preset).values.get("decoder_layers", 0) > 0
+    decoder = reads_source(presets.architecture(preset, 1))
     if decoder != isinstance(config, SpansConfig):
         what = "reads a source and writes a target" if decoder else "has no decoder to write what is missing"
         cure = f"choose another preset, or objective.name = {'spans' if decoder else 'masked'!r}"

@@ -70,11 +70,11 @@ def run_recipe(
     [corpus] alone pre-trains; [data] alone fine-tunes; both pre-train into OUT/pretrained and fine-tune from it;
     [compare] fine-tunes from random weights too, at every label count and seed it names. [vectors], with [corpus],
     trains word vectors; with [data] and model.start = "word2vec" a classifier on them. [choose] compares kinds of
-    vectors on [data].
+    vectors on [data], or objectives on [corpus].
     """
     chosen = recipe_from(settings, TABLES, base=recipe)
     if chosen.choose is not None:
-        return choose("vectors", None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
+        return choose(chosen.choose.what, None, out, recipe=chosen, resume=resume, overwrite=overwrite, quiet=quiet)
     if chosen.data is not None and chosen.model.start is not None and is_linear_start(chosen.model.start):
         how: dict[str, Any] = {"recipe": chosen, "resume": resume, "overwrite": overwrite, "quiet": quiet}
         return finetune(chosen.model.start, required(chosen.data.train, "data", "run"), out, **how)

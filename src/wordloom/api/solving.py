@@ -14,17 +14,19 @@ import torch
 
 from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.kinds import TaskKind, task_kind
+from wordloom.api.lora import adapted
 from wordloom.api.pretraining import layers_of
 from wordloom.api.results import Result, paired_json, say, scores_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
-from wordloom.api.start import Start, open_start
-from wordloom.config import DataConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.api.start import Start, fitting, open_start
+from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.errors import DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import paired_tallies, tally_scores
+from wordloom.model.lora import merge
 from wordloom.report import render
 from wordloom.run import Run, jsonable, replace
-from wordloom.tasks.base import Records, Task
+from wordloom.tasks.base import Baseline, Records, Task
 from wordloom.train import machine, parallel
 from wordloom.train.loop import fit
 
@@ -63,7 +65,7 @@ class RecordParts:
 
 def tables_of(kind: TaskKind) -> dict[str, type[Strict]]:
     return {"train": TrainConfig, "task": kind.config, "data": DataConfig, "model": ModelConfig,
-            "tokenizer": TokenizerConfig}  # fmt: skip
+            "tokenizer": TokenizerConfig, "lora": LoraConfig}  # fmt: skip
 
 
 def divide_records(
@@ -118,7 +120,7 @@ def finetune_task(
     if resume and recipe is None:
         recipe = own_recipe(out)
     settings = {**settings, "model.start": str(model), "data.train": str(data), "task.name": task}
-    chosen = recipe_from(settings, tables_of(kind), base=recipe, defaults={**DEFAULTS, **kind.defaults})
+    chosen = recipe_from(settings, tables_of(kind), base=recipe, defaults=fitting({**DEFAULTS, **kind.defaults}, model))
     config, data_config = chosen.task, chosen.data
     assert config is not None and data_config is not None
     torch.set_num_threads(machine.pick_threads(chosen.train.threads))
@@ -166,11 +168,12 @@ def finetune_records(
     with parallel.shared_run(world, make) as run:
         for line in parts.notes:
             say(line, quiet)
-        task = kind.fit(
-            task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid, test=parts.test
-        )
+        settled = kind.settle(start) if kind.settle is not None else {}
+        task = kind.fit(task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
+                        test=parts.test, **settled)  # fmt: skip
         settle_kernels(run)
         model = start.build(task.heads, config.seed, task.keeps)
+        lora = adapted(model, start, recipe)
         stream = kind.stream(task, parts.train, batch=config.batch, seed=config.seed)
         hashes = {"tokenizer": start.tokenizer.hash, "examples": parts.sha256}
         if world.writes and "model" not in run.manifest:
@@ -178,7 +181,7 @@ def finetune_records(
             run.update_manifest(
                 parent=start.name, start=list(start.report), task=task.name, data=parts.facts(), hashes=hashes,
                 model={"start": start.name, "parameters": count, "layers": start.arch.layers,
-                       "width": start.arch.width},
+                       "width": start.arch.width, **lora},
             )  # fmt: skip
         outcome = fit(
             task, model, stream, config, run,
@@ -186,6 +189,7 @@ def finetune_records(
         )  # fmt: skip
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
+        merge(model)
         task.calibrate(model)
         predictor = TaskPredictor(model, start.tokenizer, task)
         result = measure_task(run, predictor, task, parts, kind if baseline else None, task_config)
@@ -210,8 +214,8 @@ def measure_task(
     where = "test" if parts.test is not None else "validation part, which also chose the checkpoint: give --test"
     notes = [f"{task.main} {scores[task.main]} on {len(part)} examples ({where})"]
     values: dict[str, Any] = {"main": task.main, "scores": scores_json(scores), "examples": len(part)}
-    if kind is not None and kind.baseline is not None:
-        beside = kind.baseline(parts.train, parts.valid, config)
+    beside = None if kind is None else _beside(kind, task, parts, config)
+    if beside is not None:
         theirs = task.tallies(part, beside.predict(part))
         their_scores = tally_scores(theirs)
         test = paired_tallies(tallies[task.main], theirs[task.main], task.main, names=("the model", beside.name))
@@ -224,6 +228,12 @@ def measure_task(
     predictor.extra["scores"] = values["scores"]
     predictor.save(run.bundle, overwrite=True)
     return Result(run.path, "finetune", values, notes, predictor=predictor)
+
+
+def _beside(kind: TaskKind, task: Task, parts: RecordParts, config: Any) -> Baseline[Any] | None:
+    if kind.yardstick is not None:
+        return kind.yardstick(task, parts.train, parts.valid)
+    return kind.baseline(parts.train, parts.valid, config) if kind.baseline is not None else None
 
 
 def _write_predictions(run: Run, task: Task, part: Records, answers: Sequence[Any]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,9 +82,20 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
     refuse_linear(folder, "a linear classifier has no weights to start from", cure)
     loaded = load_any(folder)
     tokenizer = own_tokenizer(folder, loaded.arch.vocab_size)
-    changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout")}
+    own = {f.name for f in fields(loaded.arch)}
+    changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout") if k in own}
     arch = replace(loaded.arch, **{k: v for k, v in changed.items() if v is not None})
     return Start(name, arch, tokenizer, loaded.states, loaded.report)
+
+
+def fitting(defaults: Mapping[str, Any], model: str | Path) -> dict[str, Any]:
+    """Defaults of a recipe without those of [model] that this preset has no value for: recurrent rows have no dropout
+    of attention."""
+    row = presets.PRESETS.get(str(model))
+    if row is None or Path(model).exists():
+        return dict(defaults)
+    own = {f"model.{f.name}" for f in fields(row.kind)}
+    return {k: v for k, v in defaults.items() if not k.startswith("model.") or k in own}
 
 
 def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from wordloom.cli import generate, hub, models, probe, words
+from wordloom.cli import answer, generate, hub, models, probe, search, words
 from wordloom.errors import WordloomError
 
 app = typer.Typer(
@@ -34,9 +34,13 @@ for verb in (
     models.finetune,
     models.evaluate,
     models.predict,
+    search.index,
+    search.search,
+    answer.answer,
     hub.download,
     generate.generate,
     generate.fill,
+    generate.prompt,
     probe.probe,
     words.choose,
     models.run,

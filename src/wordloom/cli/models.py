@@ -43,12 +43,16 @@ def check(
     label: LabelColumn = None,
     pair: PairColumn = None,
     kind: Kind = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="whose labelled files these are; absent: raw or classify"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at data before training: sizes, damage, duplicates, labels, leaks between splits."""
     from wordloom import api
 
-    report = api.check(paths, against=against or [], text=text, label=label, pair=pair, kind=kind)
+    report = api.check(paths, against=against or [], text=text, label=label, pair=pair, kind=kind, task=task)
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
 
@@ -76,7 +80,10 @@ def pretrain(
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="bert-tiny, bert-mini, bert-small, bert-base; chosen from --minutes when absent"
+            metavar="FAMILY-SIZE",
+            help="such as bert-tiny; families: bert, roberta, albert, electra, loom, xlnet; gpt, gpt2, gpt3, rnn, "
+            "lstm, gru, awd-lstm; t5, t5v1.1, transformer, gru-seq2seq, lstm-seq2seq; every row is in "
+            "wordloom/presets.py; chosen from --minutes when absent",
         ),
     ] = None,
     minutes: Minutes = None,
@@ -122,7 +129,7 @@ def finetune(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="a run, a Hugging Face BERT folder, or a preset (random weights); word vectors (a run or file), "
+            help="a run, a public folder, or a preset (random weights); word vectors (a run or file), "
             "word2vec (trained on the texts) or tf-idf for a linear classifier on these",
         ),
     ],
@@ -184,6 +191,7 @@ def evaluate(
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
+    settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Scores with 95 % intervals: `evaluate RUN DATA`, or `evaluate A B DATA` for a paired test.
@@ -196,7 +204,9 @@ def evaluate(
     if len(models) > 1 and all(api.are_vectors(m) for m in models[:-1]):
         report = api.evaluate_vectors(models[:-1], models[-1])
     else:
-        report = api.evaluate(models[:-1], models[-1], text=text, label=label, pair=pair)
+        report = api.evaluate(
+            models[:-1], models[-1], text=text, label=label, pair=pair, settings=settings_of(settings)
+        )
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
 
@@ -212,13 +222,25 @@ def predict(
     pair: PairColumn = None,
     as_json: AsJson = False,
     form: Annotated[str | None, typer.Option("--format", metavar="NAME", help="a task's own file format")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="write there instead of on standard output")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
+    settings: Set = None,
 ) -> None:
     """Predict, in input order: a table, JSON lines with --json, or --format."""
     from wordloom import api
 
     if data == "-" and sys.stdin.isatty():
         print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
-    for line in api.predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form):
+    if out is not None:
+        given: dict[str, Any] = {"text": text, "pair": pair, "as_json": as_json, "form": form, "overwrite": overwrite}
+        given["settings"] = settings_of(settings)
+        print(f"answers: {api.predict_file(model, data, out, **given)}")
+        return
+    for line in api.predict_lines(
+        model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings_of(settings)
+    ):
         print(line)
 
 

@@ -12,7 +12,7 @@ from wordloom.cli.options import AsJson
 
 
 def probe(
-    model: Annotated[str, typer.Argument(metavar="RUN", help="a pre-trained run or bundle")],
+    model: Annotated[str, typer.Argument(metavar="RUN", help="a pre-trained run, a bundle or a public folder")],
     data: Annotated[
         str, typer.Argument(metavar="FILE", help="minimal pairs: .jsonl with sentence_good and sentence_bad, or .tsv")
     ],

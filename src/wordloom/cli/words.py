@@ -124,7 +124,8 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="of a model: hf (a folder that plain transformers opens), gguf (a file of llama.cpp, of GPT-2 rows); "
+            help="of a model: hf (a folder that plain transformers opens), gguf (a file of llama.cpp, of GPT-2 rows), "
+            "sentence-transformers (an encoder's folder); "
             "of vectors: text, binary (word2vec), glove, "
             "fasttext (.bin), folder (ours), gensim (.kv: a pickle)",
         ),
@@ -144,6 +145,9 @@ def export(
 
     if to == "hf":
         print("\n".join(api.export_model(source, out, family=family, overwrite=overwrite)))
+        return
+    if to == "sentence-transformers":
+        print("\n".join(api.export_sentence_folder(source, out, overwrite=overwrite)))
         return
     if family is not None:
         raise ConfigError("--as is of models", cure="write --to hf with it")
@@ -172,9 +176,12 @@ def _rows(rows: list[tuple[str, float]], as_json: bool, head: str | None = None)
 
 
 def choose(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="vectors")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="vectors or objective")],
     data: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="labelled training file; or give --recipe, or --resume")
+        str | None,
+        typer.Argument(
+            metavar="FILE", help="vectors: labelled training file; objective: raw text; or give --recipe, or --resume"
+        ),
     ] = None,
     out: Out = Path("choice"),
     test: TestFile = None,
@@ -182,6 +189,15 @@ def choose(
     corpus: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="raw text to pre-train on, repeatable; the training texts when absent"),
+    ] = None,
+    labelled: Annotated[
+        str | None, typer.Option(metavar="FILE", help="objective: labelled file for the probe of frozen states")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(metavar="FILE", help="objective: minimal pairs of the corpus's language, as of probe")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="NAME", help="objective: tiny (2 x 128) or mini (4 x 256)")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="of pre-training, for each candidate (5)")] = None,
     vectors: Annotated[str | None, typer.Option(metavar="FILE", help="vectors to judge too: a file or a run")] = None,
@@ -199,11 +215,15 @@ def choose(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Which representation is enough for your texts? TF-IDF, word vectors, BERT: same text, same time, one test."""
+    """vectors: which representation is enough for your texts? TF-IDF, word vectors, BERT: same text, same time.
+
+    objective: what do causal, masked, hybrid, replaced, permuted, spans learn from a corpus in the same time?
+    """
     from wordloom import api
 
     chosen = settings_of(
         settings, test=test, valid=valid, minutes=minutes, labels=labels, kind=kind, seed=seed,
+        **{"choose.pairs": pairs, "choose.size": size, "data.train": labelled},
         **{"choose.vectors": vectors, "model.start": start, "corpus.paths": corpus or None,
            "data.text": text, "data.label": label, "data.pair": pair},
     )  # fmt: skip

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -90,6 +92,46 @@ class Batch:
             ids=self.ids[a:b] if len(self.ids) == self.rows else self.ids,
             source=None if self.source is None else self.source._rows(a, b),
         )
+
+
+def rows_of(
+    stream: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    *,
+    count: int,
+    fill: int,
+    places: NDArray[np.int64] | None = None,
+    ids: tuple[str, ...] = (),
+) -> Batch:
+    """K documents one after the other in ``stream`` (N,), of these lengths (K,), in these rows (K,), which rise.
+
+    -> ``count`` rows as wide as the longest; fill: the token of padding. places: (N,) positions inside the documents,
+    0, 1, .. where None.
+    """
+    begin = np.cumsum(lengths) - lengths  # (K,) in the stream
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = rows[1:] != rows[:-1]
+    row_begin = np.maximum.accumulate(np.where(first, begin, 0))  # (K,) where the document's row starts
+    numbers = counting(np.bincount(rows, minlength=count)) + 1 if len(rows) else rows
+    row, position = np.repeat(rows, lengths), counting(lengths)
+    column = position + np.repeat(begin - row_begin, lengths)
+    shape = (count, int(column.max(initial=0)) + 1)
+    tokens, documents, positions = (np.full(shape, value, np.int64) for value in (fill, 0, 0))
+    tokens[row, column], positions[row, column] = stream, position if places is None else places
+    documents[row, column] = np.repeat(numbers, lengths)
+    return Batch(
+        tokens=torch.from_numpy(tokens),
+        documents=torch.from_numpy(documents),
+        positions=torch.from_numpy(positions),
+        types=torch.zeros(shape, dtype=torch.int64),
+        ids=ids,
+    )
+
+
+def counting(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, .. lengths[0] - 1, 0, 1, .. lengths[1] - 1, ..."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 IGNORE = -100  # target value that no loss counts, as in torch.nn.functional.cross_entropy

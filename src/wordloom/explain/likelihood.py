@@ -73,14 +73,14 @@ def causal_log_likelihood(
     """
     s = _sorted(sentences, model.arch.limit, 0)
     sums = np.zeros(len(s.length))
-    for a, b in _batches(s.length, batch_tokens):
+    for a, b in batches(s.length, batch_tokens):
         rows = np.arange(a, b)
         tokens, inside = _matrix(s, rows, 1)  # (B, 1 + n): the last column is a target only
         tokens[:, 0] = start_id
         row, col = np.nonzero(inside[:, 1:])
         with torch.inference_mode():
-            states = _states(model, tokens[:, :-1], inside[:, 1:], row, col, causal_rows=hybrid)
-            logp = _log_p(model, model.next_token_head(hybrid), states, tokens[row, col + 1])
+            states = states_at(model, tokens[:, :-1], inside[:, 1:], row, col, causal_rows=hybrid)
+            logp = log_p(model, model.next_token_head(hybrid), states, tokens[row, col + 1])
         sums[a:b] = np.bincount(row, logp, b - a)
     return sums[s.of]
 
@@ -109,7 +109,7 @@ def pseudo_log_likelihood(
     asked = np.repeat(np.arange(len(s.length)), s.length)  # (N,) the sentence of every prediction
     place = np.arange(len(asked)) - s.start[asked]  # (N,) and its token
     sums = np.zeros(len(s.length))
-    for a, b in _batches(s.length[asked] + 2, batch_tokens):
+    for a, b in batches(s.length[asked] + 2, batch_tokens):
         rows, at = asked[a:b], place[a:b]
         tokens, inside = _matrix(s, rows, 2)  # (B, n + 2)
         col = np.arange(tokens.shape[1]) - 1  # of the sentence
@@ -122,8 +122,8 @@ def pseudo_log_likelihood(
                 states = _last_states(model, tokens, inside, hidden.astype(np.int64), at + 1)
             else:
                 tokens[hidden] = mask_id
-                states = _states(model, tokens, inside, np.arange(b - a), at + 1)
-            logp = _log_p(model, "permuted" if mask_id is None else "masked", states, s.ids[a:b])
+                states = states_at(model, tokens, inside, np.arange(b - a), at + 1)
+            logp = log_p(model, "permuted" if mask_id is None else "masked", states, s.ids[a:b])
         sums += np.bincount(rows, logp, len(sums))
     return sums[s.of]
 
@@ -158,7 +158,7 @@ def _word_ends(starts: NDArray[np.bool_]) -> Ids:
     return begins[np.searchsorted(begins, np.arange(len(starts)), side="right")]
 
 
-def _batches(lengths: Ids, tokens: int) -> Iterator[tuple[int, int]]:
+def batches(lengths: Ids, tokens: int) -> Iterator[tuple[int, int]]:
     """Runs of rows, of rising length, that hold at most ``tokens`` when padded to their last; at least one row."""
     a = 0
     for b in range(1, len(lengths) + 1):
@@ -183,7 +183,7 @@ def _inputs(model: Any, tokens: Ids, inside: NDArray[np.bool_]) -> tuple[Tensor,
     return ids, _to(model, inside).long(), places, torch.zeros_like(ids)
 
 
-def _states(
+def states_at(
     model: Any, tokens: Ids, inside: NDArray[np.bool_], row: Ids, col: Ids, *, causal_rows: bool = False
 ) -> Tensor:
     """tokens, inside (B, T) -> (N, D) at (row, col), (N,) each. causal_rows: no row of a hybrid sees ahead."""
@@ -201,7 +201,7 @@ def _last_states(model: Any, tokens: Ids, inside: NDArray[np.bool_], order: Ids,
     return states
 
 
-def _log_p(model: Any, head: str, states: Tensor, targets: Ids) -> NDArray[np.float64]:
+def log_p(model: Any, head: str, states: Tensor, targets: Ids) -> NDArray[np.float64]:
     """(N,) log p of targets (N,) by states (N, D)."""
     parts = []
     size = max(1, (_LOGITS_GPU if states.is_cuda else _LOGITS) // model.arch.vocab_size)

@@ -18,7 +18,7 @@ from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS, SentenceError, causal_log_likelihood, pseudo_log_likelihood
 from wordloom.explain.pairs_file import Pair
 from wordloom.metrics import Score
-from wordloom.model.encoder_decoder import EncoderDecoder
+from wordloom.model.build import SourceReader
 from wordloom.text.tokenizer import Tokenizer
 
 Reading = Literal["causal", "masked", "permuted"]
@@ -112,7 +112,7 @@ def reading_of(model: Any, asked: Reading | None = None, *, hybrid: bool = False
 
     hybrid: it learned the hybrid objective, and can be asked both ways; as a masked one where none is asked for.
     """
-    if isinstance(model.body, EncoderDecoder):
+    if isinstance(model.body, SourceReader):
         what = "the model reads a source and writes an answer: it gives a sentence alone no probability"
         raise ConfigError(what, cure="give a run of the causal, masked, hybrid or permuted objective")
     able = _able(model, hybrid)

@@ -58,8 +58,12 @@ class Answer:
 
 
 @torch.inference_mode()
-def tokens(stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = ()) -> Iterator[list[int | None]]:
+def tokens(
+    stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = (), names: Ids | None = None
+) -> Iterator[list[int | None]]:
     """Greedy or sampled tokens of every prompt, (B,) at a time; None where the row has ended.
+
+    names: a number for each prompt, of which its draws are a function instead of its row; for one answer each.
 
     A row's end, one of ``ends``, is yielded; the iterator stops when all rows have ended, or at max_tokens. Rows are
     the prompts, each ``how.answers`` times in a row. Raises ConfigError for an empty prompt.
@@ -71,7 +75,7 @@ def tokens(stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = 
     if how.answers > 1:
         rows = torch.arange(len(prompts), device=logits.device).repeat_interleave(how.answers)
         logits, state = logits[rows], stepper.reorder(state, rows)
-    draws = Draws(how.seed, len(logits)) if how.temperature > 0 else None
+    draws = Draws(how.seed, range(len(logits)) if names is None else names) if how.temperature > 0 else None
     ruled = how.repetition_penalty != 1 or how.no_repeat_ngram > 0
     texts = [list(text) for text in stepper.context(prompts) for _ in range(how.answers)] if ruled else []
     going, finals = [True] * len(logits), frozenset(ends)
@@ -90,14 +94,16 @@ def tokens(stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = 
         logits, state = stepper.step(chosen, state)
 
 
-def generate(stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = ()) -> list[list[Answer]]:
-    """``how.answers`` of every prompt, in order; of a beam search the best first."""
+def generate(
+    stepper: Stepper, prompts: Sequence[Ids], how: Decoding, ends: Ids = (), names: Ids | None = None
+) -> list[list[Answer]]:
+    """``how.answers`` of every prompt, in order; of a beam search the best first. names: as `tokens`."""
     if how.beams > 1:
         from wordloom.infer.beam import search  # beam needs this module's types
 
         return search(stepper, prompts, how, ends)
     found: list[list[int]] = [[] for _ in range(len(prompts) * how.answers)]
-    for column in tokens(stepper, prompts, how, ends):
+    for column in tokens(stepper, prompts, how, ends, names):
         for row, token in zip(found, column, strict=True):
             if token is not None:
                 row.append(token)

@@ -14,7 +14,7 @@ from wordloom.infer.decode import Stepper, generate, tokens
 from wordloom.infer.sampling import Decoding
 from wordloom.infer.steppers import make_stepper
 from wordloom.infer.text_pieces import Pieces, text_after
-from wordloom.model.encoder_decoder import EncoderDecoder
+from wordloom.model.build import SourceReader
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
 
@@ -34,11 +34,14 @@ class Generated:
 
 
 class Candidate(NamedTuple):
-    """What may stand for a mask. token: as the vocabulary spells it. text: the whole text with it, other masks kept."""
+    """What may stand for a mask. token: as the vocabulary spells it ("Ġsat", "##s"). word: what it reads as ("sat"); a
+    token that stands for no text, and a piece inside a WordPiece word, as they are spelled. text: the whole text with
+    it, other masks kept."""
 
     token: str
     probability: float
     text: str
+    word: str
 
 
 class LanguageModel:
@@ -48,15 +51,18 @@ class LanguageModel:
     that it can fill and generate.
     """
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, *, start_id: int | None, hybrid: bool = False):
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, *, start_id: int | None, hybrid: bool = False, int8: bool = False
+    ):
         self.model, self.tokenizer, self.start_id, self.hybrid = model.eval(), tokenizer, start_id, hybrid
+        self.int8 = int8
         self._stepper: Stepper | None = None
 
     @property
     def stepper(self) -> Stepper:
         """Raises ConfigError for a model that does not predict the next token."""
         if self._stepper is None:
-            self._stepper = make_stepper(self.model, hybrid=self.hybrid)
+            self._stepper = make_stepper(self.model, hybrid=self.hybrid, int8=self.int8)
         return self._stepper
 
     def encode(self, prompt: str) -> list[int]:
@@ -68,7 +74,7 @@ class LanguageModel:
         if not isinstance(prompt, str):
             raise ConfigError(f"a prompt is {type(prompt).__name__}, not text", cure="give a str")
         ids: list[int] = self.tokenizer.encode_ids([prompt])[0].tolist()
-        if isinstance(self.model.body, EncoderDecoder):
+        if isinstance(self.model.body, SourceReader):
             return [*ids, self.tokenizer.sep_id]
         ids = ids if self.start_id is None else [self.start_id, *ids]
         if not ids:
@@ -167,11 +173,12 @@ class LanguageModel:
 
     def _candidate(self, token: int, probability: float, text: str, start: int, length: int) -> Candidate:
         spelled = str(self.tokenizer.backend.id_to_token(token))
-        word = self.tokenizer.decode([token]).strip() or spelled
+        decoded = self.tokenizer.decode([token])
+        word = put = decoded.strip() or decoded or spelled
         before = text[:start]
         if self.tokenizer.kind == "wordpiece" and spelled.startswith("##"):  # it goes on the word before
-            word, before = spelled[2:], before.rstrip()
-        return Candidate(spelled, probability, before + word + text[start + length :])
+            word, put, before = spelled, spelled[2:], before.rstrip()
+        return Candidate(spelled, probability, before + put + text[start + length :], word)
 
     @property
     def _ends(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ repetition, n-grams; then, when sampling, temperature, top-k, top-p, min-p.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -157,10 +157,10 @@ def narrow(logits: Tensor, how: Decoding) -> Tensor:
 
 
 class Draws:
-    """One stream of random numbers a row, a function of (seed, row): a row's draws do not depend on other rows."""
+    """One stream of random numbers a row, a function of (seed, row's name): draws do not depend on other rows."""
 
-    def __init__(self, seed: int, rows: int):
-        self.streams = [np.random.default_rng((seed, row)) for row in range(rows)]
+    def __init__(self, seed: int, names: Iterable[int]):
+        self.streams = [np.random.default_rng((seed, name)) for name in names]
 
     def choose(self, logits: Tensor) -> Tensor:
         """logits (B, V) -> (B,) drawn from their softmax: where a uniform number falls among the cumulated

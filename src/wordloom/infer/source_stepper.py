@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from wordloom.model.cross import Source
 from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.model.heads import TokenHead
 from wordloom.model.model import Model
+from wordloom.model.recurrent_seq2seq import RecurrentSeq2Seq
 from wordloom.model.step import FusedStep, can_fuse
 
 
@@ -31,11 +33,14 @@ class SourceState:
 
 
 class SourceStepper:
-    """An `EncoderDecoder` and its head of next-token logits. The model must be in evaluation mode."""
+    """An `EncoderDecoder` and its head of next-token logits. The model must be in evaluation mode.
 
-    def __init__(self, model: Model, head: str = "causal"):
+    window: a prompt of more tokens is read in windows of at most so many, which the decoder sees together; None: whole.
+    """
+
+    def __init__(self, model: Model, head: str = "causal", window: int | None = None):
         assert isinstance(model.body, EncoderDecoder)
-        self.model, self.body = model, model.body
+        self.model, self.body, self.window = model, model.body, window
         self.head = cast(TokenHead, model.heads[head])
 
     @property
@@ -53,14 +58,18 @@ class SourceStepper:
         refuse_empty(prompts)
         lengths = [len(p) for p in prompts]
         N, limit, device = max(lengths), self.limit, self.model.token_embedding.device
-        if limit is not None and max(N, room + 1) > limit:
+        if limit is not None and max(N if self.window is None else min(N, self.window), room + 1) > limit:
             what = f"a prompt of {N} tokens and an answer of {room + 1}"
             cure = "give a shorter prompt, or ask for fewer tokens"
             raise ConfigError(f"{what} do not each fit a model of {limit} positions", cure=cure)
         pad = self.body.arch.pad_id
         tokens = torch.tensor([[*p, *[pad] * (N - len(p))] for p in prompts], device=device)
-        positions = torch.arange(N, device=device).expand_as(tokens)
-        documents = (positions < torch.tensor(lengths, device=device)[:, None]).long()
+        columns = torch.arange(N, device=device).expand_as(tokens)
+        documents = (columns < torch.tensor(lengths, device=device)[:, None]).long()
+        positions = columns
+        if self.window is not None:
+            rows = [window_positions(n, self.window) for n in lengths]
+            positions = torch.tensor([[*r, *[0] * (N - len(r))] for r in rows], device=device)
         source = self.body.encode(tokens, documents, positions, torch.zeros_like(tokens), keep=True)
         cache = self.body.new_cache(len(prompts), room + 1)
         state = SourceState(cache, source, torch.arange(len(prompts), device=device))
@@ -94,3 +103,50 @@ class SourceStepper:
     def context(self, prompts: Sequence[Ids]) -> list[list[int]]:
         """The start token: rules against repetition do not see the source, as in transformers' decoder."""
         return [[self.body.start_id] for _ in prompts]
+
+
+class RecurrentSourceStepper:
+    """A `RecurrentSeq2Seq` and its head. The state is that of its ``begin``, and which prompt each row is of."""
+
+    def __init__(self, model: Model, head: str = "causal"):
+        assert isinstance(model.body, RecurrentSeq2Seq)
+        self.model, self.body = model, model.body
+        self.head = cast(TokenHead, model.heads[head])
+
+    def room(self, longest: int) -> int | None:
+        """As `Stepper`: a state has no positions."""
+        return None
+
+    @torch.inference_mode()
+    def begin(self, prompts: Sequence[Ids], room: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `Stepper`. Prompts are padded on the right."""
+        refuse_empty(prompts)
+        N, device = max(map(len, prompts)), self.model.token_embedding.device
+        tokens = torch.tensor([[*p, *[0] * (N - len(p))] for p in prompts], device=device)
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        state = self.body.begin(tokens, (torch.arange(N, device=device) < lengths[:, None]).long())
+        state["prompt"] = torch.arange(len(prompts), device=device)
+        return self.step(torch.full((len(prompts),), self.body.start_id, device=device), state)
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden, _, state = self.body.step(tokens, state)
+        return self.head(hidden, self.model.token_embedding), state
+
+    @torch.inference_mode()
+    def reorder(self, state: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+        prompt = state["prompt"][rows]
+        same = torch.equal(prompt, state["prompt"])  # beams change places among those of one prompt
+        kept = ("annotations", "keys", "mask", "prompt") if same else ()
+        return {name: value if name in kept else value[rows] for name, value in state.items()}
+
+    def context(self, prompts: Sequence[Ids]) -> list[list[int]]:
+        """As `SourceStepper.context`."""
+        return [[self.body.start_id] for _ in prompts]
+
+
+def window_positions(tokens: int, window: int) -> list[int]:
+    """0, 1, ..: places in the fewest windows of at most ``window`` tokens that hold so many, of nearly equal length."""
+    count = max(1, -(-tokens // window))
+    edges = [i * tokens // count for i in range(count + 1)]
+    return [place for a, b in pairwise(edges) for place in range(b - a)]

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from wordloom.errors import ConfigError
 from wordloom.infer.decode import Ids, Stepper, refuse_empty
-from wordloom.infer.source_stepper import SourceStepper
+from wordloom.infer.source_stepper import RecurrentSourceStepper, SourceStepper
 from wordloom.model.cache import Cache
 from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.model.heads import TokenHead
+from wordloom.model.int8 import Int8Weights
 from wordloom.model.model import Model
 from wordloom.model.recurrent import Recurrent
-from wordloom.model.step import FusedStep, can_fuse
+from wordloom.model.recurrent_seq2seq import RecurrentSeq2Seq
+from wordloom.model.step import MAX_ROWS, FusedStep, can_fuse
 from wordloom.model.transformer import Transformer
 
 SHARED = 16  # tokens of a common beginning from which a reading of its own is worth it
@@ -42,12 +44,14 @@ class Prefix:
 class CausalStepper:
     """A `Transformer` and its head of next-token logits. The model must be in evaluation mode.
 
-    hybrid: attention is made causal row by row, as in the causal rows of the hybrid objective.
+    hybrid: attention is made causal row by row, as in the causal rows of the hybrid objective. int8: the compiled step
+    reads int8 weights; prompts are read with float32 ones, as every weight then serves many tokens.
     """
 
-    def __init__(self, model: Model, head: str = "causal", hybrid: bool = False):
+    def __init__(self, model: Model, head: str = "causal", hybrid: bool = False, int8: bool = False):
         assert isinstance(model.body, Transformer)
         self.model, self.body, self.hybrid = model, model.body, hybrid
+        self.int8 = Int8Weights() if int8 else None
         self.head = cast(TokenHead, model.heads[head])
 
     @property
@@ -72,8 +76,9 @@ class CausalStepper:
         documents = (places >= 0).long()
         hidden = self._forward(padded, documents, places.clamp(min=0), cache)
         state = CausalState(cache, None)
-        if can_fuse(self.body.embeddings, self.body, self.head, len(prompts)):
-            state.fused = FusedStep(self.body.embeddings, self.body, self.head, self.model.token_embedding)
+        if self._can_fuse(len(prompts)):
+            parts = self.body.embeddings, self.body, self.head
+            state.fused = FusedStep(*parts, self.model.token_embedding, int8=self.int8)
         return self._logits(hidden[:, -1]), state
 
     @torch.inference_mode()
@@ -92,7 +97,7 @@ class CausalStepper:
         if len(rows) == B and torch.equal(rows, torch.arange(B, device=rows.device)):
             return state
         state.cache.reorder(rows, lazily=state.fused is not None)
-        if len(rows) != B and not can_fuse(self.body.embeddings, self.body, self.head, len(rows)):
+        if len(rows) != B and not self._can_fuse(len(rows)):
             state.fused = None
         return state
 
@@ -137,6 +142,14 @@ class CausalStepper:
 
     def _logits(self, states: Tensor) -> Tensor:
         return self.head(states, self.model.token_embedding)
+
+    def _can_fuse(self, rows: int) -> bool:
+        """Raises ConfigError where int8 weights were asked for and cannot be read."""
+        able = can_fuse(self.body.embeddings, self.body, self.head, rows)
+        if self.int8 is not None and not able:
+            cure = f"leave int8 away, or ask for at most {MAX_ROWS} answers at a time of a float32 model on the CPU"
+            raise ConfigError(f"{rows} answers of this model cannot be made with int8 weights", cure=cure)
+        return able
 
     def _refuse_long(self, prompt: int, room: int) -> None:
         limit = self.limit
@@ -191,8 +204,9 @@ class RecurrentStepper:
         return None
 
 
-def make_stepper(model: Model, hybrid: bool = False) -> Stepper:
-    """The stepper of a model that predicts the next token (`Model.next_token_head`); hybrid: by its causal rows.
+def make_stepper(model: Model, hybrid: bool = False, int8: bool = False) -> Stepper:
+    """The stepper of a model that predicts the next token (`Model.next_token_head`); hybrid: by its causal rows; int8:
+    with weights of that kind (`CausalStepper`).
 
     Raises ConfigError for any other model.
     """
@@ -202,9 +216,13 @@ def make_stepper(model: Model, hybrid: bool = False) -> Stepper:
             "the model does not predict the next token: it cannot generate",
             cure="use one pre-trained with the causal objective; a masked one fills gaps with wordloom fill",
         )
-    if isinstance(model.body, EncoderDecoder):
-        return SourceStepper(model, head)
-    return RecurrentStepper(model, head) if isinstance(model.body, Recurrent) else CausalStepper(model, head, hybrid)
+    if isinstance(model.body, Transformer):
+        return CausalStepper(model, head, hybrid, int8)
+    if int8:
+        raise ConfigError("int8 weights are of causal Transformers alone", cure="leave int8 away")
+    if isinstance(model.body, RecurrentSeq2Seq):
+        return RecurrentSourceStepper(model, head)
+    return SourceStepper(model, head) if isinstance(model.body, EncoderDecoder) else RecurrentStepper(model, head)
 
 
 def common_prefix(sequences: Sequence[Ids]) -> int:

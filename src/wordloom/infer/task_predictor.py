@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from torch import nn
 
 from wordloom.errors import BundleError, DataError
+from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.infer.predictor import check_heads
 from wordloom.metrics import Score, Tally, tally_scores
 from wordloom.model.build import AnyArchitecture
@@ -53,14 +54,12 @@ class TaskPredictor:
         """restore: from the task's name to what builds it. Raises BundleError as ``Predictor.load``."""
         bundle = load_bundle(folder)
         extra = dict(bundle.extra)
-        settings, expected = extra.pop("task", None), extra.pop("tokenizer_hash", None)
+        settings = extra.pop("task", None)
+        extra.pop("tokenizer_hash", None)  # `save` states it anew
         if not isinstance(settings, dict):
             raise BundleError("this bundle is a pre-trained model without a task", where=folder,
                               cure="fine-tune it first with wordloom finetune")  # fmt: skip
-        tokenizer = Tokenizer.load(bundle.path)
-        if tokenizer.hash != expected:
-            raise BundleError("the tokenizer beside these weights is not the one they were trained with", where=folder,
-                              cure="copy the whole bundle again, tokenizer files included")  # fmt: skip
+        tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
         task = restore(str(settings.get("name")))(settings, tokenizer)
         check_heads(bundle.model, task, folder)
         return cls(bundle.model, tokenizer, task, extra)
@@ -68,6 +67,8 @@ class TaskPredictor:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
         extra = self.extra | {"task": self.task.settings(), "tokenizer_hash": self.tokenizer.hash}
+        if "tag" in self.model.heads:  # names of its classes, for config.json
+            extra["labels"] = list(self.task.labels)
         also = partial(self.tokenizer.save, segments=has_segments(self.model.arch))
         save_bundle(
             folder, self.model, self.task.name, extra, also=also, tokens=self.tokenizer.ends, overwrite=overwrite

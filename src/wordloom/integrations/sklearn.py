@@ -20,7 +20,7 @@ from wordloom import api
 class TextClassifier(ClassifierMixin, BaseEstimator):
     """Fine-tunes ``model`` on texts: X is a sequence of strings (n,), y one label each.
 
-    model: a run or bundle of one's own pre-training, a Hugging Face BERT folder, or a preset ("bert-tiny":
+    model: a run or bundle of one's own pre-training, a public folder, or a preset ("bert-tiny":
         random weights, tokenizer trained on X); or word vectors (a run or a file), "word2vec" (trained on X) or
         "tf-idf", for a linear classifier on these.
     epochs, lr, batch, length, seed: keys of [train]; pooling: of [task]; None keeps wordloom's default.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wordloom.errors import DataError
 from wordloom.metrics.compare import Paired, gain_over_seeds, mcnemar, paired
+from wordloom.metrics.ranking import ranking_tallies
 from wordloom.metrics.scores import MAIN, Kind, Score, classification_scores, point_scores, rare_class, reliability
 from wordloom.metrics.tally import Tally, gain_of_tallies, paired_tallies, tally_scores
 from wordloom.metrics.weighted import bootstrap, interval
@@ -14,7 +15,7 @@ from wordloom.metrics.weighted import bootstrap, interval
 __all__ = [
     "MAIN", "Kind", "Mean", "Paired", "Score", "Tally", "bits_per_byte", "bootstrap", "classification_scores",
     "gain_of_tallies", "gain_over_seeds", "interval", "mcnemar", "paired", "paired_tallies", "perplexity",
-    "point_scores", "rare_class", "reliability", "tally_scores",
+    "point_scores", "ranking_tallies", "rare_class", "reliability", "tally_scores",
 ]  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from wordloom.errors import ConfigError, DataError
 from wordloom.metrics.scores import Kind, checked, statistics
 from wordloom.metrics.weighted import RESAMPLES, Floats, bootstrap, interval, resample_weights
 
-LOWER_IS_BETTER = frozenset({"ece", "log_loss", "rmse", "mae"})
+UNITS = frozenset({"rmse", "mae", "log_loss", "loss", "perplexity", "bits_per_byte"})  # no shares: not in points
+LOWER_IS_BETTER = UNITS | {"ece"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def judged(value: float, samples: Floats, p: float, names: tuple[str, str], metr
     a_better = (value > 0) != (metric in LOWER_IS_BETTER)
     better = names[0] if a_better else names[1]
     ends = sorted((abs(low), abs(high)))
-    if metric in ("rmse", "mae", "log_loss"):
+    if metric in UNITS:
         size = f"{abs(value):.4g} {metric} [{ends[0]:.4g}, {ends[1]:.4g}]"
     else:
         size = f"{100 * abs(value):.1f} points [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"

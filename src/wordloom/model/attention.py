@@ -61,6 +61,11 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a & b
 
 
+def masked_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
+    """bias, broadcastable to (B, H, T, S), that also forbids what a mask does: -inf where it is False."""
+    return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+
+
 def attend(
     q: Tensor,
     k: Tensor,
@@ -76,7 +81,7 @@ def attend(
     probability with which a weight is dropped while training (Devlin et al. 2019, A.2).
     """
     if bias is not None:
-        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+        mask = masked_bias(bias, mask)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p if training else 0.0)
 
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from wordloom.model.architecture import Architecture
 from wordloom.model.attention import attend, attend_plain, join_heads, mask_between
 from wordloom.model.layers import Linear
+
+
+class Rows(Protocol):
+    """What the encoder reads of a batch: (B, S) int64 each, as `Transformer.forward` takes them."""
+
+    @property
+    def tokens(self) -> Tensor: ...
+
+    @property
+    def documents(self) -> Tensor: ...
+
+    @property
+    def positions(self) -> Tensor: ...
+
+    @property
+    def types(self) -> Tensor: ...
 
 
 class Source(NamedTuple):

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 from torch import Tensor, nn
 
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.cache import Cache
-from wordloom.model.cross import CrossAttention, Source
-from wordloom.model.transformer import Embeddings, Layer, Transformer, refuse_far
-
-
-class Rows(Protocol):
-    """What the encoder reads of a batch: (B, S) int64 each, as `Transformer.forward` takes them."""
-
-    @property
-    def tokens(self) -> Tensor: ...
-
-    @property
-    def documents(self) -> Tensor: ...
-
-    @property
-    def positions(self) -> Tensor: ...
-
-    @property
-    def types(self) -> Tensor: ...
+from wordloom.model.cross import CrossAttention, Rows, Source
+from wordloom.model.positions import refuse_far
+from wordloom.model.transformer import Embeddings, Layer, Transformer
 
 
 class EncoderDecoder(nn.Module):
@@ -79,10 +63,14 @@ class EncoderDecoder(nn.Module):
     ) -> Source:
         """All inputs (B, S) -> the source, whose ``states`` are (B, S, D).
 
+        Where the positions of a document begin again, a window of it begins: windows are encoded apart and decoded from
+        together (Izacard & Grave 2021, Fusion-in-Decoder, section 3).
         keep: also make the keys and values of every decoder layer, for a decoder that is called once a token.
         """
-        refuse_far(self.arch, positions)
-        states = self.encoder.encode(self.embeddings(tokens, positions, types), documents, positions, weights)
+        refuse_far(self.arch.limit, positions)
+        begins = (positions == 0) & (documents > 0)
+        windows = begins.cumsum(1) * (documents > 0)  # (B, S) one number a document where none is cut
+        states = self.encoder.encode(self.embeddings(tokens, positions, types), windows, positions, weights)
         return Source(states, documents, self._keys_values(states) if keep else None)
 
     def decode(
@@ -100,7 +88,7 @@ class EncoderDecoder(nn.Module):
         Given a list, ``weights`` receives two of every layer: (B, H, T, T) of the target and (B, H, T, S) of the
         source. Given a cache (`new_cache`), the T tokens follow those it holds, and it takes them in.
         """
-        refuse_far(self.arch, positions)
+        refuse_far(self.arch.limit, positions)
         x = self.embeddings(tokens, positions, types)  # (B, T, D)
         return self.decoder.encode(x, documents, positions, weights, cache, source=source)
 
@@ -109,9 +97,10 @@ class EncoderDecoder(nn.Module):
         table = self.embeddings.tokens.weight
         return Cache(self.decoder.arch, rows, capacity, dtype=table.dtype, device=table.device)
 
-    def layers_by_depth(self) -> list[nn.Module]:
-        """Embeddings, the encoder's layers, then the decoder's, which read them."""
-        return [self.embeddings, *self.encoder.layers, *self.decoder.layers]
+    def layers_by_depth(self) -> list[nn.ModuleList]:
+        """Embeddings, the encoder's layers, then the decoder's, which read them; as `Transformer.layers_by_depth`."""
+        (below, *encoder), (beside, *decoder) = self.encoder.layers_by_depth(), self.decoder.layers_by_depth()
+        return [nn.ModuleList([self.embeddings, *below, *beside]), *encoder, *decoder]
 
     def _keys_values(self, states: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         kept = []

@@ -71,6 +71,7 @@ class Generator(nn.Module):
             ids[a : a + rows] = torch.searchsorted(edges, at, right=True).squeeze(1).clamp(max=len(embedding) - 1)
         return ids
 
-    def layers_by_depth(self) -> list[nn.Module]:
+    def layers_by_depth(self) -> list[nn.ModuleList]:
         """As a body's: what reads the embeddings, then layer 0 .. L-1."""
-        return [nn.ModuleList([] if self.project is None else [self.project]), *self.body.layers]
+        below, *layers = self.body.layers_by_depth()
+        return [below if self.project is None else nn.ModuleList([self.project, *below]), *layers]

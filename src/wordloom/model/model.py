@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from wordloom.model.build import AnyArchitecture, Body
-from wordloom.model.encoder_decoder import EncoderDecoder
+from wordloom.model.build import AnyArchitecture, Body, SourceReader
 
 
 class Model(nn.Module):
@@ -34,7 +33,7 @@ class Model(nn.Module):
         tokens: in a causal body (ModernBERT's decoder), and in the causal rows of the ``hybrid`` objective.
         """
         forward = self.arch.attention == "causal"
-        if "causal" in self.heads and (forward or isinstance(self.body, EncoderDecoder)):
+        if "causal" in self.heads and (forward or isinstance(self.body, SourceReader)):
             return "causal"
         return "masked" if "masked" in self.heads and (forward or hybrid) else None
 

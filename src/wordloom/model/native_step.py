@@ -6,7 +6,8 @@ measured (Zen 5, one thread, weights beyond the last cache); within the cache 60
 for each of a dozen calls a layer are gone.
 
 Weights are passed by address, tables (L, ...) of int64, 0 where a model has none: nothing is copied, and the loop is
-compiled once for every number of layers. Whoever calls keeps the tensors alive and contiguous.
+compiled once for every number of layers. Whoever calls keeps the tensors alive and contiguous. Tables of the same
+columns hold the addresses of the scales of matrices that are int8 (`model.int8`), 0 where a matrix is float32.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from wordloom.model.native import _MATH, _exp
+from wordloom.model.native_int8 import int8_rows, int8_rows_on_threads
 
 f32 = np.float32
 _helper = njit(fastmath=_MATH, cache=True)
@@ -112,9 +114,8 @@ def _rows_on_threads(x, w, y, threads):
 
 
 @_helper
-def _product(x, weight, bias, inputs, y, outputs, threads):
-    """y[:, :outputs] += x[:, :inputs] @ W.T + b, W (outputs, inputs) and b by their addresses."""
-    w = numba.carray(_address(weight), (outputs, inputs), dtype=np.float32)
+def _product(x, weight, bias, scale, inputs, y, outputs, threads):
+    """y[:, :outputs] += x[:, :inputs] @ W.T + b, W (outputs, inputs) and b by their addresses; scale: of an int8 W."""
     B = x.shape[0]
     if bias != 0:
         b = _vector(bias, outputs)
@@ -122,7 +123,16 @@ def _product(x, weight, bias, inputs, y, outputs, threads):
             to = y[r]
             for n in range(outputs):
                 to[n] += b[n]
-    if threads > 1 and B * outputs * inputs >= PARALLEL:
+    threaded = threads > 1 and B * outputs * inputs >= PARALLEL
+    if scale != 0:
+        q, scales = numba.carray(_address(weight), (outputs, inputs), dtype=np.int8), _vector(scale, outputs)
+        if threaded:
+            int8_rows_on_threads(x, q, scales, y, threads)
+        else:
+            int8_rows(x, q, scales, y, 0, outputs)
+        return
+    w = numba.carray(_address(weight), (outputs, inputs), dtype=np.float32)
+    if threaded:
         _rows_on_threads(x, w, y, threads)
     else:
         _rows(x, w, y, 0, outputs)
@@ -269,7 +279,7 @@ def _cross_attention(q, out, key_address, value_address, seen, heads, d, scale):
 
 
 @_helper
-def embed(tokens, places, ends, D, E, x, scale, eps, rms, threads):
+def embed(tokens, places, ends, end_scales, D, E, x, scale, eps, rms, threads):
     """tokens, places (B,), places -1 where positions have no table -> x (B, D)."""
     B = tokens.shape[0]
     e = np.empty((B, E), np.float32)
@@ -291,18 +301,18 @@ def embed(tokens, places, ends, D, E, x, scale, eps, rms, threads):
         x[:] = e
     else:
         x[:] = f32(0)
-        _product(e, ends[PROJECT], ends[PROJECT + 1], E, x, D, threads)
+        _product(e, ends[PROJECT], ends[PROJECT + 1], end_scales[PROJECT], E, x, D, threads)
 
 
 @_helper
-def read_out(x, ends, D, E, V, kind, scale, eps, rms, logits, threads):
+def read_out(x, ends, end_scales, D, E, V, kind, scale, eps, rms, logits, threads):
     """x (B, D) after the last layer, which is overwritten -> logits (B, V)."""
     if ends[LAST_NORM] != 0:
         _norm(x, x, ends[LAST_NORM], ends[LAST_NORM + 1], D, eps, rms)
     state = x
     if ends[DENSE] != 0:
         state = np.zeros((x.shape[0], E), np.float32)
-        _product(x, ends[DENSE], ends[DENSE + 1], D, state, E, threads)
+        _product(x, ends[DENSE], ends[DENSE + 1], end_scales[DENSE], D, state, E, threads)
         _activate(state, E, kind)
         _norm(state, state, ends[HEAD_NORM], ends[HEAD_NORM + 1], E, eps, rms)
     if scale != f32(1):
@@ -310,13 +320,13 @@ def read_out(x, ends, D, E, V, kind, scale, eps, rms, logits, threads):
             for j in range(state.shape[1]):
                 state[r, j] *= scale
     logits[:] = f32(0)
-    _product(state, ends[LOGITS], ends[LOGITS + 1], state.shape[1], logits, V, threads)
+    _product(state, ends[LOGITS], ends[LOGITS + 1], end_scales[LOGITS], state.shape[1], logits, V, threads)
 
 
 @_helper
 def step(
-    tokens, places, layers, ends, widths, slots, eps, scales, keys, values, origin, first, local_first, column,
-    turns, bias, seen, logits, threads,
+    tokens, places, layers, ends, layer_scales, end_scales, widths, slots, eps, scales, keys, values, origin, first,
+    local_first, column, turns, bias, seen, logits, threads,
 ):  # fmt: skip
     """tokens (B,) -> logits (B, V). Shapes and meaning: `model.step.FusedStep`."""
     D, E, F, V, every = widths
@@ -329,9 +339,9 @@ def step(
     x, mixed = np.empty((B, D), np.float32), np.empty((B, inner), np.float32)
     normed, qkv = np.empty((B, D), np.float32), np.empty((B, 3 * inner), np.float32)
     wide = np.empty((B, F * (2 if gated else 1)), np.float32)
-    embed(tokens, places, ends, D, E, x, token_scale, eps, rms, threads)
+    embed(tokens, places, ends, end_scales, D, E, x, token_scale, eps, rms, threads)
     for i in range(L):
-        p = layers[i % layers.shape[0]]
+        p, of_int8 = layers[i % layers.shape[0]], layer_scales[i % layers.shape[0]]
         local = every != 0 and i % every != 0
         # attention
         to = x
@@ -339,11 +349,11 @@ def step(
             to = normed
             _norm(x, to, p[ATTENTION_NORM], p[ATTENTION_NORM + 1], D, eps, rms)
         qkv[:] = f32(0)
-        _product(to, p[QKV], p[QKV + 1], D, qkv, 3 * inner, threads)
+        _product(to, p[QKV], p[QKV + 1], of_int8[QKV], D, qkv, 3 * inner, threads)
         start = local_first if local else first
         turn = turns[1 if local else 0]
         _self_attention(qkv, mixed, keys[i], values[i], origin, start, column, turn, bias, score_scale)
-        _product(mixed, p[OUTPUT], p[OUTPUT + 1], inner, x, D, threads)
+        _product(mixed, p[OUTPUT], p[OUTPUT + 1], of_int8[OUTPUT], inner, x, D, threads)
         if not before:
             _norm(x, x, p[ATTENTION_NORM], p[ATTENTION_NORM + 1], D, eps, rms)
         # attention to the source
@@ -353,10 +363,10 @@ def step(
                 to = normed
                 _norm(x, to, p[CROSS_NORM], p[CROSS_NORM + 1], D, eps, rms)
             q = np.zeros((B, inner), np.float32)
-            _product(to, p[QUERY], p[QUERY + 1], D, q, inner, threads)
+            _product(to, p[QUERY], p[QUERY + 1], of_int8[QUERY], D, q, inner, threads)
             place = layers[i]
             _cross_attention(q, mixed, place[CROSS_KEYS], place[CROSS_VALUES], seen, H, d, score_scale)
-            _product(mixed, p[CROSS_OUTPUT], p[CROSS_OUTPUT + 1], inner, x, D, threads)
+            _product(mixed, p[CROSS_OUTPUT], p[CROSS_OUTPUT + 1], of_int8[CROSS_OUTPUT], inner, x, D, threads)
             if not before:
                 _norm(x, x, p[CROSS_NORM], p[CROSS_NORM + 1], D, eps, rms)
         # feed-forward net
@@ -365,14 +375,14 @@ def step(
             to = normed
             _norm(x, to, p[FFN_NORM], p[FFN_NORM + 1], D, eps, rms)
         wide[:] = f32(0)
-        _product(to, p[FFN_IN], p[FFN_IN + 1], D, wide, wide.shape[1], threads)
+        _product(to, p[FFN_IN], p[FFN_IN + 1], of_int8[FFN_IN], D, wide, wide.shape[1], threads)
         _activate(wide, F, kind)
         if gated:
             for r in range(B):
                 a, b = wide[r, :F], wide[r, F:]
                 for j in range(F):
                     a[j] *= b[j]
-        _product(wide, p[FFN_OUT], p[FFN_OUT + 1], F, x, D, threads)
+        _product(wide, p[FFN_OUT], p[FFN_OUT + 1], of_int8[FFN_OUT], F, x, D, threads)
         if not before:
             _norm(x, x, p[FFN_NORM], p[FFN_NORM + 1], D, eps, rms)
-    read_out(x, ends, D, E, V, kind, state_scale, eps, rms, logits, threads)
+    read_out(x, ends, end_scales, D, E, V, kind, state_scale, eps, rms, logits, threads)

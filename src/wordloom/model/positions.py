@@ -10,6 +10,24 @@ import math
 import torch
 from torch import Tensor, nn
 
+from wordloom.errors import ConfigError
+
+
+def refuse_far(limit: int | None, positions: Tensor) -> None:
+    """Raises ConfigError when a position (B, T) is not below ``limit``, the table's length; None: there is no table.
+
+    On an accelerator rows no longer than the table are taken to hold none, as positions count from a document's first
+    token: to look would make the processor wait for the device at every step.
+    """
+    if limit is None or (positions.device.type != "cpu" and positions.shape[1] <= limit):
+        return
+    last = int(positions.max())
+    if last >= limit:
+        raise ConfigError(
+            f"a document of {last + 1} tokens does not fit a model of {limit} positions",
+            cure=f"set train.length to at most {limit}, or model.max_positions higher before pre-training",
+        )
+
 
 def sinusoids(length: int, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """(length, D): sin(t / 10000^(2i/D)) in the first half of the columns, cos in the second.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from wordloom.errors import ConfigError
+from wordloom.model.cross import Rows
 from wordloom.model.layers import Linear, linear
-from wordloom.model.recurrence import Cell, step
+from wordloom.model.recurrence import Cell, Packing, pack_documents, recur, step
 from wordloom.model.recurrent import (
+    Embeddings,
     Recurrent,
     RecurrentArchitecture,
     State,
@@ -30,9 +32,11 @@ class RecurrentSeq2SeqArchitecture:
     """Values of one encoder-decoder.
 
     width is D: of the token table, which both sides share, of the annotations (D / 2 from each direction, so D is
-    even) and of the decoder's cells. layers: of the encoder and of the decoder. attention "additive" is Bahdanau's,
-    "dot" and "general" are Luong's. dropout falls on the embeddings, between layers and on the output, each with one
-    mask for all tokens of a text. forget_bias, init_std, tied: as `RecurrentArchitecture`.
+    even) and of the decoder's cells. layers: of the encoder and of the decoder. score: of the attention, "additive" is
+    Bahdanau's, "dot" and "general" are Luong's. feeding: the decoder is also given what the attention made of the token
+    before (Luong, section 3.3); without it, which "additive" cannot be, no token waits for another's attention, and the
+    cells run over all target tokens in one call. dropout falls on the embeddings, between layers and on the output,
+    each with one mask for all tokens of a text. forget_bias, init_std, tied: as `RecurrentArchitecture`.
     Raises ConfigError on impossible values.
     """
 
@@ -40,21 +44,35 @@ class RecurrentSeq2SeqArchitecture:
     width: int
     layers: int = 1
     cell: Cell = "gru"
-    attention: Score = "additive"
+    score: Score = "additive"
+    feeding: bool = True
     dropout: float = 0.0
     forget_bias: float = 1.0
     init_std: float = 0.058
     pad_id: int = 0
     tied: bool = True
 
+    # what heads and the programs around read of any architecture
+    attention: ClassVar[Literal["full"]] = "full"
+    bias: ClassVar[bool] = True
+    norm: ClassVar[Literal["layernorm"]] = "layernorm"
+    norm_bias: ClassVar[bool] = True
+    norm_eps: ClassVar[float] = 1e-5
+    activation: ClassVar[Literal["gelu"]] = "gelu"
+    init: ClassVar[Literal["normal"]] = "normal"
+    output_scale: ClassVar[bool] = False
+    output_bias: ClassVar[bool] = False
     embedding_width: ClassVar[None] = None
     max_positions: ClassVar[None] = None
     limit: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        if self.attention not in SCORES:
+        if self.score not in SCORES:
             cure = f"use {' or '.join(map(repr, SCORES))}"
-            raise ConfigError(f"model attention {self.attention!r} is unknown", cure=cure)
+            raise ConfigError(f"model score {self.score!r} is unknown", cure=cure)
+        if self.score == "additive" and not self.feeding:
+            what = "additive attention is made before the decoder's cells, which read it"
+            raise ConfigError(what, cure="leave model.feeding away, or set model.score = 'general'")
         if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
             raise ConfigError(f"model dropout must be at least 0 and below 1, not {self.dropout!r}", cure="correct it")
         if isinstance(self.width, int) and self.width % 2:
@@ -102,10 +120,10 @@ class Attention(nn.Module):
     def __init__(self, arch: RecurrentSeq2SeqArchitecture):
         super().__init__()
         D, std = arch.width, arch.width**-0.5
-        self.score = arch.attention
-        if arch.attention != "dot":
+        self.score = arch.score
+        if arch.score != "dot":
             self.key = Linear(D, D, std, bias=False)  # U, or W of "general"
-        if arch.attention == "additive":
+        if arch.score == "additive":
             self.query = Linear(D, D, std, bias=False)
             self.v = nn.Parameter(torch.empty(D).normal_(0.0, std))
 
@@ -122,17 +140,35 @@ class Attention(nn.Module):
         return torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1)
 
 
-class RecurrentSeq2Seq(nn.Module):
-    """``forward(source, source_documents, target) -> hidden (B, T, D), alignments (B, T, S)``.
+class Pairs(NamedTuple):
+    """P pairs of a batch, one a row. source, documents: (P, S), documents 1 and padding 0; target: (P, T).
 
-    The encoder is a bidirectional `Recurrent`; the decoder is one of these, y the embedding of the token before:
+    places: (N,) of the targets among the (P, T); home: (N,) where the same tokens stand in the batch's (B, T').
+    """
+
+    source: Tensor
+    documents: Tensor
+    target: Tensor
+    places: Tensor
+    home: Tensor
+
+
+class RecurrentSeq2Seq(nn.Module):
+    """``forward(tokens, documents, positions, types, source) -> the decoder's hidden states (B, T, D)``.
+
+    As `EncoderDecoder`: several pairs may lie in a row, and the decoder is given what it is to produce shifted by one,
+    `start_id` first. The encoder is a bidirectional `Recurrent`; the decoder is one of these, y the embedding of the
+    token before:
       additive      a = attention(s_before), c = a . h, s = cell([y; c], s_before)             Bahdanau et al. 2014
       dot, general  s = cell([y; t_before], s_before), a = attention(s), c = a . h             Luong et al. 2015, 3.3
+                    s = cell(y, s_before) without feeding                                      the same, 3.1
     and t = tanh(W [c; s]) (Luong, equation 5) is the hidden state that heads see. With several layers s is the last
     one's. It begins with h = tanh(W_s . the encoder's state at the first token, read backwards) (Bahdanau, A.2.2), an
     LSTM's c = 0 and t = 0. We differ from Bahdanau in t, there a maxout layer over s_before, y and c (A.2.2), and in
     the GRU, which is torch's.
     """
+
+    carries = False  # nothing goes from one batch to the next
 
     def __init__(self, arch: RecurrentSeq2SeqArchitecture):
         super().__init__()
@@ -141,29 +177,52 @@ class RecurrentSeq2Seq(nn.Module):
         self.encoder = Recurrent(arch.encoder())
         self.start = Linear(D // 2, arch.layers * D, D**-0.5)
         self.attention = Attention(arch)
+        first = 2 * D if arch.feeding else D
         self.cells = nn.ModuleList(
-            make_cell(arch.cell, D if i else 2 * D, D, arch.forget_bias) for i in range(arch.layers)
+            make_cell(arch.cell, D if i else first, D, arch.forget_bias) for i in range(arch.layers)
         )
         self.combine = Linear(2 * D, D, (2 * D) ** -0.5, bias=False)
 
     @property
-    def embeddings(self) -> nn.Module:
+    def embeddings(self) -> Embeddings:
         """``.tokens.weight`` (V, D) serves source, target and tied heads."""
         return self.encoder.embeddings
 
-    def forward(self, source: Tensor, source_documents: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """source, source_documents (B, S): one text a row, document 1 and padding 0; target (B, T): the decoder's
-        inputs, each right answer shifted by one. Raises ConfigError as `begin`."""
-        state = self.begin(source, source_documents)
-        y = self.encoder.embeddings(target.reshape(-1)).view(*target.shape, -1)  # (B, T, D)
-        masks = self._masks(y[:, 0])
-        hidden, alignments = [], []
-        for t in range(target.shape[1]):
-            s, a, state = self._advance(y[:, t], state, masks)
-            hidden.append(s)
-            alignments.append(a)
-        out = self._drop(torch.stack(hidden, 1), None if masks is None else masks[-1][:, None])
-        return out, torch.stack(alignments, 1)
+    @property
+    def start_id(self) -> int:
+        """The token that stands before the first, as in `EncoderDecoder`."""
+        return self.arch.pad_id
+
+    def forward(
+        self, tokens: Tensor, documents: Tensor, positions: Tensor, types: Tensor, source: Rows | None = None
+    ) -> Tensor:
+        """tokens, documents (B, T): what the decoder is given, padding 0; states of padding are zero.
+
+        Raises ConfigError where there is no source, or one that does not hold the same documents.
+        """
+        if source is None:
+            raise ConfigError("an encoder-decoder needs a source to read", cure="use the spans objective, or pairs")
+        pairs = pairs_of(tokens, documents, source)
+        real = torch.zeros_like(pairs.target.view(-1)).index_fill(0, pairs.places, 1).view_as(pairs.target)
+        packing = pack_documents(real)
+        hidden = self.embeddings.tokens.weight.new_zeros(documents.numel(), self.arch.width)
+        if packing is None:
+            return hidden.view(*documents.shape, -1)
+        found, _ = self._decode(pairs.target, self.begin(pairs.source, pairs.documents), packing)  # (N, D)
+        home = torch.zeros_like(pairs.target.view(-1)).index_copy(0, pairs.places, pairs.home)[packing.order]
+        return hidden.index_copy(0, home, found).view(*documents.shape, -1)
+
+    def align(self, source: Tensor, source_documents: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """source, source_documents (B, S): one text a row, document 1 and padding 0; target (B, T), no padding.
+
+        -> hidden (B, T, D) and the attention's weights (B, T, S). Raises ConfigError as `begin`.
+        """
+        packing = pack_documents(torch.ones_like(target))
+        assert packing is not None  # the decoder is always given its start
+        found, alignments = self._decode(target, self.begin(source, source_documents), packing)
+        hidden = torch.zeros_like(found).index_copy(0, packing.order, found).view(*target.shape, -1)
+        kept = torch.zeros_like(alignments).index_copy(0, packing.order, alignments).view(*target.shape, -1)
+        return hidden, kept
 
     def begin(self, source: Tensor, source_documents: Tensor) -> State:
         """What decoding carries: every tensor has the B rows first, so that beams can be chosen among them.
@@ -181,7 +240,7 @@ class RecurrentSeq2Seq(nn.Module):
         state = {"annotations": annotations, "keys": self.attention.keys(annotations), "mask": mask, "h": h}
         if self.arch.cell == "lstm":
             state["c"] = torch.zeros_like(h)
-        if self.arch.attention != "additive":
+        if self.arch.score != "additive" and self.arch.feeding:
             state["t"] = h.new_zeros(B, D)
         return state
 
@@ -195,19 +254,66 @@ class RecurrentSeq2Seq(nn.Module):
         decoder[-1] = nn.ModuleList([decoder[-1], self.combine])
         return [*self.encoder.layers_by_depth(), *decoder]
 
+    def _decode(self, target: Tensor, state: State, packing: Packing) -> tuple[Tensor, Tensor]:
+        """target (P, T), of which ``packing`` says where texts are -> hidden (N, D), alignments (N, S), both packed."""
+        P, T = target.shape
+        rows = packing.order[: packing.sizes[0]] // T  # (P,) longest first
+        state = {name: value[rows] for name, value in state.items()}
+        y = self.encoder.embeddings(target.reshape(-1)[packing.order])  # (N, D)
+        p = self.arch.dropout
+        masks = [locked_mask(y[:P], p) for _ in range(self.arch.layers + 1)] if self.training and p else None
+        if masks is not None:
+            y = y * masks[0][packing.sequence]
+        run = self._run_apart if self.arch.feeding else self._run_at_once
+        hidden, alignments = run(y, state, packing, masks)
+        return hidden if masks is None else hidden * masks[-1][packing.sequence], alignments
+
+    def _run_apart(
+        self, y: Tensor, state: State, packing: Packing, masks: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Token by token, each time the texts that have one more."""
+        hidden, alignments = [], []
+        at = 0
+        for n in packing.sizes:
+            if n < len(state["h"]):
+                state = {name: value[:n] for name, value in state.items()}
+            inner = None if masks is None else [mask[:n] for mask in masks]
+            s, a, state = self._advance(y[at : at + n], state, inner)
+            hidden.append(s)
+            alignments.append(a)
+            at += n
+        return torch.cat(hidden), torch.cat(alignments)
+
+    def _run_at_once(
+        self, y: Tensor, state: State, packing: Packing, masks: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """All tokens of a layer in one call, then the attention of all."""
+        x = y
+        for i, cell in enumerate(cast("list[nn.RNNBase]", [*self.cells])):
+            if i and masks is not None:
+                x = x * masks[i][packing.sequence]
+            x, _, _ = recur(self.arch.cell, x, packing, weights_of(cell), state["h"][:, i].contiguous())
+        P, T, D = packing.sizes[0], len(packing.sizes), x.shape[1]
+        time = torch.repeat_interleave(torch.tensor(packing.sizes, device=x.device))  # (N,) 0 .. T - 1
+        place = packing.sequence * T + time
+        wide = x.new_zeros(P * T, D).index_copy(0, place, x).view(P, T, D)
+        scores = torch.bmm(wide, state["keys"].transpose(1, 2))  # (P, T, S)
+        weights = torch.softmax(scores.masked_fill(~state["mask"][:, None], float("-inf")), dim=-1)
+        context = torch.bmm(weights, state["annotations"]).view(P * T, D)[place]
+        return torch.tanh(self.combine(torch.cat([context, x], dim=1))), weights.view(P * T, -1)[place]
+
     def _advance(self, y: Tensor, state: State, masks: list[Tensor] | None) -> tuple[Tensor, Tensor, State]:
-        """y (B, D) -> t (B, D), alignment (B, S), next state."""
-        y = self._drop(y, None if masks is None else masks[0])
-        if self.arch.attention == "additive":
+        """y (B, D), after its dropout -> t (B, D), alignment (B, S), next state."""
+        if self.arch.score == "additive":
             a, context = self._attend(state["h"][:, -1], state)
             x = torch.cat([y, context], dim=1)
         else:
-            x = torch.cat([y, state["t"]], dim=1)
+            x = torch.cat([y, state["t"]], dim=1) if self.arch.feeding else y
         h: list[Tensor] = []
         c: list[Tensor] = []
         for i, cell in enumerate(cast("list[nn.RNNBase]", [*self.cells])):
-            if i:
-                x = self._drop(x, None if masks is None else masks[i])
+            if i and masks is not None:
+                x = x * masks[i]
             memory = state["c"][:, i] if "c" in state else None
             x, memory = step(self.arch.cell, x, weights_of(cell), state["h"][:, i], memory)
             h.append(x)
@@ -216,10 +322,10 @@ class RecurrentSeq2Seq(nn.Module):
         after = state | {"h": torch.stack(h, 1)}
         if c:
             after["c"] = torch.stack(c, 1)
-        if self.arch.attention != "additive":
+        if self.arch.score != "additive":
             a, context = self._attend(x, state)
         t = torch.tanh(self.combine(torch.cat([context, x], dim=1)))
-        if self.arch.attention != "additive":
+        if "t" in state:
             after["t"] = t
         return t, a, after
 
@@ -228,11 +334,46 @@ class RecurrentSeq2Seq(nn.Module):
         a = self.attention(s, state["keys"], state["mask"])
         return a, torch.bmm(a[:, None], state["annotations"])[:, 0]
 
-    def _masks(self, like: Tensor) -> list[Tensor] | None:
-        """Of the input of each layer and of the output, (B, D)."""
-        p = self.arch.dropout
-        return [locked_mask(like, p) for _ in range(self.arch.layers + 1)] if self.training and p else None
 
-    @staticmethod
-    def _drop(x: Tensor, mask: Tensor | None) -> Tensor:
-        return x if mask is None else x * mask
+def pairs_of(tokens: Tensor, documents: Tensor, source: Rows) -> Pairs:
+    """The documents of all rows, each beside its source: a recurrent network reads one text a row.
+
+    tokens, documents (B, T'). Raises ConfigError where a row and its source hold different documents.
+    """
+    targets, ours, lengths = _texts(documents)
+    sources, theirs, source_lengths = _texts(source.documents)
+    numbers = documents.reshape(-1)[targets], source.documents.reshape(-1)[sources]
+    first = (torch.cumsum(n, 0) - n for n in (lengths, source_lengths))
+    names = [n[at] for n, at in zip(numbers, first, strict=True)]
+    if len(lengths) != len(source_lengths) or not torch.equal(*names):
+        raise ConfigError("a row and its source hold different documents", cure="give every target its source")
+    place, source_place = (_within(n) for n in (lengths, source_lengths))
+    T, S = (int(n.max()) if len(n) else 1 for n in (lengths, source_lengths))
+    places, source_places = ours * T + place, theirs * S + source_place
+
+    def spread(values: Tensor, at: Tensor, width: int) -> Tensor:
+        return values.new_zeros(len(lengths) * width).index_copy(0, at, values).view(-1, width)
+
+    return Pairs(
+        source=spread(source.tokens.reshape(-1)[sources], source_places, S),
+        documents=spread(torch.ones_like(sources), source_places, S),
+        target=spread(tokens.reshape(-1)[targets], places, T),
+        places=places,
+        home=targets,
+    )
+
+
+def _texts(documents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """documents (B, T) -> (N,) row-major places of the tokens, (N,) number of the text each is of, (P,) lengths."""
+    first = documents > 0
+    first[:, 1:] &= documents[:, 1:] != documents[:, :-1]
+    places = (documents.reshape(-1) > 0).nonzero().flatten()
+    owner = first.reshape(-1).cumsum(0)[places] - 1
+    return places, owner, torch.bincount(owner)
+
+
+def _within(lengths: Tensor) -> Tensor:
+    """0, 1, .. lengths[0] - 1, 0, 1, .. lengths[1] - 1, ..."""
+    return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(
+        lengths.cumsum(0) - lengths, lengths
+    )

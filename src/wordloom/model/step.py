@@ -16,12 +16,19 @@ from wordloom.model import kernels, native_step
 from wordloom.model.cache import Cache
 from wordloom.model.cross import Source
 from wordloom.model.heads import TokenHead
+from wordloom.model.int8 import Int8Weights
 from wordloom.model.positions import alibi_bias, rotation
 from wordloom.model.transformer import Embeddings, Layer, Transformer
 
 MAX_ROWS = 16  # more rows are faster as matrix products of their own (benchmarks/generation.py)
 
 _NONE = np.zeros((0, 0), np.bool_)
+Addresses = NDArray[np.int64]
+_LAYER_MATRICES = (
+    native_step.QKV, native_step.OUTPUT, native_step.QUERY, native_step.CROSS_OUTPUT, native_step.FFN_IN,
+    native_step.FFN_OUT,
+)  # fmt: skip
+_END_MATRICES = (native_step.PROJECT, native_step.DENSE, native_step.LOGITS)
 
 
 def can_fuse(embeddings: Embeddings, stack: Transformer, head: nn.Module, rows: int) -> bool:
@@ -46,14 +53,22 @@ class FusedStep:
 
     Weights are read where they lie, by their addresses: make a new one after training or moving the model.
     embeddings, stack: of one body, or the two that an encoder-decoder has; table (V, E): the token table; source: what
-    a decoder reads, with its keys and values kept.
+    a decoder reads, with its keys and values kept. int8: matrices are read in that form, the table of tokens aside, of
+    which a step reads a row a text.
     """
 
     def __init__(
-        self, embeddings: Embeddings, stack: Transformer, head: TokenHead, table: Tensor, source: Source | None = None
+        self,
+        embeddings: Embeddings,
+        stack: Transformer,
+        head: TokenHead,
+        table: Tensor,
+        source: Source | None = None,
+        int8: Int8Weights | None = None,
     ):
         arch = stack.arch
         self.stack, self.arch = stack, arch
+        self.int8 = int8
         self._held: list[Tensor] = []  # whose addresses are used must not be freed
         positions = None
         if arch.position == "learned":
@@ -66,8 +81,9 @@ class FusedStep:
         parts = [embeddings.norm, embeddings.project, stack.norm, dense, norm]
         output = table if head.output is None else head.output
         ends = [table, positions, kinds, None, *(t for part in parts for t in _pair(part)), output, head.bias]
-        self.ends = self._table(ends)
-        self.layers = np.stack([self._layer(i, source) for i in range(arch.layers if source else len(stack.layers))])
+        self.ends, self.end_scales = self._tables(ends, _END_MATRICES)
+        rows = [self._layer(i, source) for i in range(arch.layers if source else len(stack.layers))]
+        self.layers, self.layer_scales = (np.stack(part) for part in zip(*rows, strict=True))
         self.seen = _NONE if source is None else (source.documents == 1).numpy()
         width = arch.embedding_width or arch.width
         every = 0 if arch.window is None else arch.global_every
@@ -103,7 +119,8 @@ class FusedStep:
         local = self._first if self.arch.window is None else np.maximum(self._first, column + 1 - self.arch.window)
         logits = torch.empty(B, self.vocabulary)
         native_step.step(
-            ids, places + self.offset, self.layers, self.ends, self.widths, self.slots, self.eps, self.scales,
+            ids, places + self.offset, self.layers, self.ends, self.layer_scales, self.end_scales, self.widths,
+            self.slots, self.eps, self.scales,
             self._keys, self._values, cache.origin.numpy(), self._first, local, column,
             self._turns(places), self._bias(cache, column), self.seen, logits.numpy(), self.threads,
         )  # fmt: skip
@@ -115,7 +132,7 @@ class FusedStep:
         self._keys, self._values, self._positions = cache.keys.numpy(), cache.values.numpy(), cache.positions.numpy()
         self._first = (cache.documents == 0).sum(1).numpy()
 
-    def _layer(self, number: int, source: Source | None) -> NDArray[np.int64]:
+    def _layer(self, number: int, source: Source | None) -> tuple[Addresses, Addresses]:
         layer = self.stack.layers[number % len(self.stack.layers)]
         assert isinstance(layer, Layer)
         parts: list[Tensor | None] = [*_pair(layer.attention_norm)]
@@ -124,11 +141,18 @@ class FusedStep:
         parts += [None] * 4 if cross is None else [*_pair(cross.query), *_pair(cross.output)]
         parts += [*_pair(layer.ffn_norm), *_pair(layer.ffn_in), *_pair(layer.ffn_out)]
         kept = (None, None) if source is None or source.kept is None else source.kept[number]
-        return self._table([*parts, *kept])
+        return self._tables([*parts, *kept], _LAYER_MATRICES)
 
-    def _table(self, tensors: list[Tensor | None]) -> NDArray[np.int64]:
-        self._held += [t for t in tensors if t is not None]
-        return np.array([0 if t is None else t.data_ptr() for t in tensors], np.int64)
+    def _tables(self, tensors: list[Tensor | None], matrices: tuple[int, ...]) -> tuple[Addresses, Addresses]:
+        """Addresses of a row's tensors, and of the scales of those at ``matrices`` that are int8."""
+        scales: list[Tensor | None] = [None] * len(tensors)
+        if self.int8 is not None:
+            for column in matrices:
+                weight = tensors[column]
+                if weight is not None:
+                    tensors[column], scales[column] = self.int8.of(weight)
+        self._held += [t for t in (*tensors, *scales) if t is not None]
+        return _addresses(tensors), _addresses(scales)
 
     def _turns(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(2, 2, B, d): cos and sin of rotary positions, of layers that see all and of those with a window."""
@@ -148,6 +172,10 @@ class FusedStep:
         if self.stack.buckets is not None:
             return self.stack.buckets(at, keys)[:, :, 0].detach().contiguous().numpy()
         return np.zeros((0, 0, 0), np.float32)
+
+
+def _addresses(tensors: list[Tensor | None]) -> Addresses:
+    return np.array([0 if t is None else t.data_ptr() for t in tensors], np.int64)
 
 
 def _pair(part: nn.Module | None) -> tuple[Tensor | None, Tensor | None]:

@@ -21,6 +21,7 @@ from wordloom.model.attention import (
     both,
     join_heads,
     mask_between,
+    masked_bias,
     order_mask,
     past_mask,
     split_heads,
@@ -28,16 +29,16 @@ from wordloom.model.attention import (
 from wordloom.model.cache import Cache
 from wordloom.model.cross import CrossAttention, Source, source_mask
 from wordloom.model.layers import Embedding, Linear, activate, dropout, make_norm
-from wordloom.model.positions import BucketBias, alibi_bias, rotate, rotation, sinusoids
+from wordloom.model.positions import BucketBias, alibi_bias, refuse_far, rotate, rotation, sinusoids
 from wordloom.model.relative import Memory, Relative, RelativeAttention, State, relate, two_streams
 
 
 class Sight(NamedTuple):
     """What every layer needs to know about who sees whom; made once a batch.
 
-    mask, local: bool (B or 1, 1, T, S) or None, of layers that see everything and of those with a window. bias: added
-    to the scores (B, H, T, S). turn, local_turn: cos and sin of rotary positions, (B, 1, T, d) each, of the same
-    layers.
+    mask, local: bool (B or 1, 1, T, S) or None, of layers that see everything and of those with a window. bias,
+    local_bias: added to the scores, (B or 1, H, T, S) or None, -inf where nothing is seen: the masks are None then.
+    turn, local_turn: cos and sin of rotary positions, (B, 1, T, d) each. All of the same layers.
     source, source_mask: what a decoder reads, and bool (B, 1, T, S) or None, who of it sees what. relative:
     distances and memory of Transformer-XL's attention.
     """
@@ -47,6 +48,7 @@ class Sight(NamedTuple):
     bias: Tensor | None
     turn: tuple[Tensor, Tensor] | None
     local_turn: tuple[Tensor, Tensor] | None
+    local_bias: Tensor | None = None
     source: Source | None = None
     source_mask: Tensor | None = None
     relative: Relative | None = None
@@ -117,8 +119,10 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x (B, T, D) -> (B, T, D). Given a list, the written-out path runs and its weights are appended."""
         qkv = self.qkv(x)  # (B, T, 3D)
-        mask, turn = (sight.local, sight.local_turn) if self.local else (sight.mask, sight.turn)
-        bare = sight.bias is None and turn is None and self.unscale == 1.0
+        mask, bias, turn = sight.mask, sight.bias, sight.turn
+        if self.local:
+            mask, bias, turn = sight.local, sight.local_bias, sight.local_turn
+        bare = bias is None and turn is None and self.unscale == 1.0
         if bare and weights is None and cache is None:
             return self.output(attend_heads(qkv, mask, self.heads, self.dropout, self.training))
         q, k, v = split_heads(qkv, self.heads)
@@ -129,9 +133,9 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         if weights is None:
-            mixed = attend(q, k, v, mask, self.dropout, self.training, sight.bias)
+            mixed = attend(q, k, v, mask, self.dropout, self.training, bias)
         else:
-            mixed, w = attend_plain(q, k, v, mask, self.dropout, self.training, sight.bias)
+            mixed, w = attend_plain(q, k, v, mask, self.dropout, self.training, bias)
             weights.append(w)
         return self.output(join_heads(mixed))
 
@@ -261,7 +265,7 @@ class Transformer(nn.Module):
         token sees a later one, whatever the architecture. Raises ConfigError when a position is not below the table of
         positions.
         """
-        refuse_far(self.arch, positions)
+        refuse_far(self.arch.limit, positions)
         x = self.embeddings(tokens, positions, types)  # (B, T, D)
         return self.encode(x, documents, positions, weights, cache, causal_rows, types=types)
 
@@ -361,33 +365,31 @@ class Transformer(nn.Module):
         apart = mask_between(documents, seen)
         if causal_rows is not None:
             apart = both(apart, past_mask(causal_rows, documents.shape[1], seen.shape[1]))
-        mask, local = (
-            both(apart, order_mask(documents.shape[1], seen.shape[1], arch.attention == "causal", window, seen.device))
-            for window in (None, arch.window)
-        )
+        T, S, causal = documents.shape[1], seen.shape[1], arch.attention == "causal"
+        mask = both(apart, order_mask(T, S, causal, None, seen.device))
+        local = mask if arch.window is None else both(apart, order_mask(T, S, causal, arch.window, seen.device))
         bias = turn = local_turn = None
         if arch.position == "alibi":
             bias = alibi_bias(positions, places, heads, dtype)
-        elif self.buckets is not None:
-            bias = self.buckets(positions, places).to(dtype)
+        elif self.buckets is not None:  # inside a document distances are those of columns: one bias for all rows
+            column = torch.arange(S, device=seen.device)[None]  # (1, S)
+            bias = self.buckets(column[:, S - T :], column).to(dtype)  # (1, H, T, S)
         elif arch.position == "rotary":
             turn = local_turn = rotation(positions, arch.head_width, arch.rotary_base, dtype)
             if arch.window is not None and arch.rotary_base_local is not None:
                 local_turn = rotation(positions, arch.head_width, arch.rotary_base_local, dtype)
-        return Sight(mask, local, bias, turn, local_turn)
+        if bias is None:
+            return Sight(mask, local, None, turn, local_turn)
+        seeing = masked_bias(bias, mask)  # once for all layers, instead of in each
+        return Sight(None, None, seeing, turn, local_turn, seeing if local is mask else masked_bias(bias, local))
 
-    def layers_by_depth(self) -> list[nn.Module]:
-        """Embeddings, then layer 0 .. L-1: the order of layer-wise learning rates and of freezing."""
-        return [self.embeddings, *self.layers]
+    def layers_by_depth(self) -> list[nn.ModuleList]:
+        """Embeddings, then layer 0 .. L-1: the order of layer-wise learning rates and of freezing.
 
-
-def refuse_far(arch: Architecture, positions: Tensor) -> None:
-    """Raises ConfigError when a position (B, T) is not below the architecture's table of positions."""
-    limit = arch.limit
-    if limit is None or (positions.shape[1] <= limit and int(positions.max()) < limit):
-        return
-    if int(positions.max()) >= limit:
-        raise ConfigError(
-            f"a document of {int(positions.max()) + 1} tokens does not fit a model of {limit} positions",
-            cure=f"set train.length to at most {limit}, or model.max_positions higher before pre-training",
-        )
+        Every parameter is in one of them: the buckets of T5's distances, a table that all layers read, stand with the
+        embeddings, the norm after the last layer with that layer.
+        """
+        below = [m for m in (getattr(self, "embeddings", None), self.buckets) if m is not None]
+        *lower, last = self.layers
+        above = [last] if self.norm is None else [last, self.norm]
+        return [nn.ModuleList(below), *(nn.ModuleList([layer]) for layer in lower), nn.ModuleList(above)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wordloom.config import SpansConfig
-from wordloom.data.batch import IGNORE, Batch
+from wordloom.data.batch import IGNORE, Batch, counting, rows_of
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.heads import CausalHead
@@ -61,7 +61,7 @@ class Spans:
         kept = random_division(lengths - noise, spans, rng)  # (all spans,) tokens before each span
         lost = random_division(noise, spans, rng)  # (all spans,) tokens of each span
         is_lost = np.repeat(np.tile([False, True], len(lost)), np.stack([kept, lost], axis=1).ravel())  # (N,)
-        marks = self.sentinels[_counting(spans)]  # (all spans,)
+        marks = self.sentinels[counting(spans)]  # (all spans,)
         last = np.cumsum(spans) - 1  # (K,) the last span of each document
         ends = np.full(len(last), self.eos_id)
         after = np.concatenate([np.cumsum(kept), np.cumsum(kept)[last]])  # sentinels stand behind what is kept,
@@ -70,10 +70,11 @@ class Spans:
         target = np.insert(tokens[is_lost], before, np.concatenate([ends, marks]))
         given = np.roll(target, 1)  # each target is predicted from those before it
         given[np.cumsum(noise + spans + 1) - (noise + spans + 1)] = self.start_id
-        decoder = self._rows(batch, given, noise + spans + 1, rows)
+        how: dict[str, Any] = {"count": batch.rows, "fill": self.start_id, "ids": batch.ids}
+        decoder = rows_of(given, noise + spans + 1, rows, **how)
         targets = torch.full_like(decoder.tokens, IGNORE)
         targets[decoder.documents > 0] = torch.from_numpy(target)
-        encoder = self._rows(batch, source, lengths - noise + spans + 1, rows)
+        encoder = rows_of(source, lengths - noise + spans + 1, rows, **how)
         return replace(decoder, targets={NAME: targets}, source=encoder)
 
     def _texts(self, batch: Batch) -> tuple[Ints, Ints, Ints]:
@@ -84,27 +85,6 @@ class Spans:
         _, first, piece, lengths = np.unique(name, return_index=True, return_inverse=True, return_counts=True)
         long = lengths > 1
         return tokens[rows, cols][long[piece]], rows[first][long], lengths[long]
-
-    def _rows(self, batch: Batch, stream: Ints, lengths: Ints, rows: Ints) -> Batch:
-        """Documents one after the other, of these lengths (K,) in these rows (K,) -> a Batch as wide as the longest."""
-        begin = np.cumsum(lengths) - lengths  # (K,) in the stream
-        first = np.ones(len(rows), np.bool_)
-        first[1:] = rows[1:] != rows[:-1]
-        row_begin = np.maximum.accumulate(np.where(first, begin, 0))  # (K,) where the document's row starts
-        numbers = _counting(np.bincount(rows, minlength=batch.rows)) + 1 if len(rows) else rows
-        row, position = np.repeat(rows, lengths), _counting(lengths)
-        column = position + np.repeat(begin - row_begin, lengths)
-        shape = (batch.rows, int(column.max(initial=0)) + 1)
-        tokens, documents, positions = (np.full(shape, fill, np.int64) for fill in (self.start_id, 0, 0))
-        tokens[row, column], positions[row, column] = stream, position
-        documents[row, column] = np.repeat(numbers, lengths)
-        return Batch(
-            tokens=torch.from_numpy(tokens),
-            documents=torch.from_numpy(documents),
-            positions=torch.from_numpy(positions),
-            types=torch.zeros(shape, dtype=torch.int64),
-            ids=batch.ids,
-        )
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Predictions, from the targets alone."""
@@ -136,13 +116,8 @@ def random_division(items: Ints, parts: Ints, rng: np.random.Generator) -> Ints:
     That is parts - 1 of the items - 1 places between them, without replacement: those with the lowest random keys.
     """
     group = np.repeat(np.arange(len(items)), items)  # (N,)
-    place = _counting(items)  # (N,) number inside the group
+    place = counting(items)  # (N,) number inside the group
     key = np.where(place == 0, -1.0, rng.random(len(group)))  # a run begins with the first of all
     starts = np.empty(len(group), np.bool_)
     starts[np.lexsort((key, group))] = place < parts[group]
     return np.diff(np.flatnonzero(starts), append=len(group))
-
-
-def _counting(lengths: Ints) -> Ints:
-    """0, 1, .. lengths[0] - 1, 0, 1, .. lengths[1] - 1, ..."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from wordloom.data.batch import Batch
+from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.model.heads import ClassifyHead, window_mean
 from wordloom.model.model import Model
 from wordloom.tasks.classify import HEAD, Classify
@@ -21,7 +24,8 @@ from wordloom.tasks.windows import by_budget, lay_out
 
 
 def encode(task: Classify, model: Model, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray:
-    """(E, D) float64, in input order, without gradient. Pairs are read together, as in fine-tuning."""
+    """(E, D) float64, in input order, without gradient. Pairs are read together, as in fine-tuning; of an
+    encoder-decoder it is the encoder that reads."""
     windows = task.windows(texts, pairs)
     owner = np.repeat(np.arange(windows.examples), windows.counts)
     out = np.zeros((len(owner), model.arch.width))
@@ -30,12 +34,18 @@ def encode(task: Classify, model: Model, texts: Sequence[str], pairs: Sequence[s
     with torch.inference_mode():
         for chosen in by_budget(windows.lengths, task.budget):
             batch = lay_out(windows, chosen, owner[chosen], task.pad_id).to(device)
-            hidden = model.body(batch.tokens, batch.documents, batch.positions, batch.types)  # (B, T, D)
+            hidden = _states(model, batch)
             rows, cols = batch.examples["rows"], batch.examples["cols"]
             out[chosen] = window_mean(hidden, rows, cols, batch.documents).double().cpu().numpy()
     sums = np.zeros((windows.examples, out.shape[1]))
     np.add.at(sums, owner, out)
     return sums / windows.counts[:, None]
+
+
+def _states(model: Model, batch: Batch) -> Tensor:
+    """Last hidden states (B, T, D); of an encoder-decoder the encoder's."""
+    given = batch.tokens, batch.documents, batch.positions, batch.types
+    return model.body.encode(*given).states if isinstance(model.body, EncoderDecoder) else model.body(*given)
 
 
 def put_into_head(model: Model, linear: Linear) -> None:

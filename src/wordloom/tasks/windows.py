@@ -104,10 +104,12 @@ def make_windows(
     *,
     length: int,
     stride: float = 0.0,
+    first: bool = False,
 ) -> Windows:
     """Tokenize and cut: [CLS] piece [SEP], or [CLS] piece of the first [SEP] piece of the second [SEP].
 
-    length: tokens of a window, special tokens included. Raises ConfigError where it leaves no room.
+    length: tokens of a window, special tokens included. first: of texts alone, one window of each, with its first
+    tokens: the rest is not read. Raises ConfigError where the length leaves no room.
     """
     room = length - (2 if pairs is None else 3)
     if room < 2:
@@ -119,17 +121,17 @@ def make_windows(
     counts: list[int] = []
     for start in range(0, len(texts), _TEXTS):
         block = slice(start, start + _TEXTS)
-        first = tokenizer.encode_ids(texts[block])
+        encoded = tokenizer.encode_ids(texts[block])
         if pairs is None:
-            for ids in first:
-                edges = cut(len(ids), room, stride)
+            for ids in encoded:
+                edges = [(0, min(len(ids), room))] if first else cut(len(ids), room, stride)
                 counts.append(len(edges))
                 for a, b in edges:
                     pieces += [cls, ids[a:b], sep]
                     sizes.append(b - a + 2)
             continue
         second = tokenizer.encode_ids(pairs[block])
-        for ids, other in zip(first, second, strict=True):
+        for ids, other in zip(encoded, second, strict=True):
             both = cut_pair(len(ids), len(other), room, stride)
             counts.append(len(both))
             for (a, b), (c, d) in both:

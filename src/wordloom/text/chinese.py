@@ -10,6 +10,7 @@ import importlib
 import logging
 import re
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,16 @@ def is_chinese(text: str) -> NDArray[np.bool_]:
     for run in _RUN.finditer(text):
         flags[run.start() : run.end()] = True
     return flags
+
+
+def search_words(run: str) -> Iterator[str]:
+    """Words of a run of Chinese characters, the shorter ones inside a long word before it, so that both are found.
+
+    With jieba only (see ``segmenter``).
+    """
+    jieba = _jieba()
+    assert jieba is not None
+    yield from jieba.cut_for_search(run)
 
 
 def continues_word(text: str) -> NDArray[np.bool_]:

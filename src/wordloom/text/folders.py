@@ -147,6 +147,9 @@ def _from_pieces(path: Path, kind: str, settings: Mapping[str, Any]) -> tokenize
     if found.kind != UNIGRAM:
         cure = "use the folder's tokenizer.json"
         raise TokenizerError("a SentencePiece model that is not of the unigram kind", where=path, cure=cure)
+    if found.byte_fallback:  # no class of these kinds spells unknown characters in bytes
+        cure = "use the folder's tokenizer.json"
+        raise TokenizerError("a SentencePiece model that spells unknown characters in bytes", where=path, cure=cure)
     pieces = [(piece.text, piece.score) for piece in found.pieces]
     if kind == "t5":
         extra = settings.get("extra_ids", 100)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from wordloom.errors import BundleError, ConfigError
 from wordloom.model.build import AnyArchitecture, architecture_from_json, make_body
+from wordloom.model.crf import CRF
+from wordloom.model.embed_head import EmbedHead
 from wordloom.model.heads import CausalHead, ClassifyHead, MaskedHead, PairHead, Pooler, ReplacedHead, TokenHead
 from wordloom.model.interop.families import FAMILIES
 from wordloom.model.interop.family import Family
@@ -24,6 +26,9 @@ from wordloom.model.interop.files import atomic_folder, read_json, read_tensors,
 from wordloom.model.interop.hf import Loaded, apply_states, has_twin, load_hf, write_hf
 from wordloom.model.interop.settings import family_of
 from wordloom.model.model import Model
+from wordloom.model.roles_head import RolesHead
+from wordloom.model.span_head import SpanHead
+from wordloom.model.tag_head import TagHead
 
 FORMAT = 1
 _AGAIN = "copy the folder again"
@@ -69,7 +74,7 @@ def save_bundle(
             write_hf(temp, model, labels=labels, problem_type=problem_type, tokens=tokens, family=family)
         weights = ["model.safetensors"]
         tensors = {f"{name}.{k}": v for name in own for k, v in model.heads[name].state_dict().items()}
-        if own:
+        if tensors:  # a head may be a rule without weights
             weights.append("head.safetensors")
             write_tensors(temp / "head.safetensors", tensors)
         if also is not None:
@@ -147,7 +152,8 @@ def _fill(model: Model, folder: Path, has_public_body: bool) -> None:
     model.to(next(iter(states["body"].values())).dtype)  # float64 stays float64
     own = [name for name in model.heads if name not in twins]
     fresh = set(apply_states(model, states))
-    tensors = read_tensors(folder / "head.safetensors") if own else {}
+    there = (folder / "head.safetensors").exists()  # not where no head has weights; its hash was compared
+    tensors = read_tensors(folder / "head.safetensors") if own and there else {}
     for name in own:
         state = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
         try:
@@ -169,13 +175,18 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
     "sentence_order": PairHead,
     "replaced": ReplacedHead,
     "classify": ClassifyHead,
+    "embed": EmbedHead,
+    "answer": SpanHead,
+    "tag": TagHead,
+    "crf": CRF,
+    "roles": RolesHead,
 }
 
 
 def _describe(head: nn.Module) -> dict[str, Any]:
     if isinstance(head, ClassifyHead):
         return {"classes": head.classes, "pooling": head.pooling, "dropout": head.dropout}
-    return {}
+    return head.settings() if isinstance(head, (EmbedHead, SpanHead, TagHead, CRF, RolesHead)) else {}
 
 
 def _head(arch: AnyArchitecture, name: str, row: dict[str, Any], where: Path) -> nn.Module:

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from wordloom.model.architecture import Activation, Architecture
 from wordloom.model.heads import CausalHead, ClassifyHead, MaskedHead, PairHead, Pooler, ReplacedHead
+from wordloom.model.span_head import SpanHead
+from wordloom.model.tag_head import TagHead
 from wordloom.model.transformer import Transformer
 
 Rows = Mapping[str, tuple[str, ...]]
@@ -43,6 +45,8 @@ HEADS: Mapping[str, MakeHead] = {
     "sentence_order": lambda arch, classes: PairHead(arch),
     "replaced": lambda arch, classes: ReplacedHead(arch),
     "classify": lambda arch, classes: ClassifyHead(arch, classes, "cls"),
+    "answer": lambda arch, classes: SpanHead(arch),
+    "tag": lambda arch, classes: TagHead(arch, classes),
 }
 CAUSAL_HEADS: Mapping[str, MakeHead] = {
     **HEADS,
@@ -104,6 +108,10 @@ class Family:
     architecture: type[Any] = Architecture
     body: Callable[[Any], nn.Module] = Transformer
     heads: Mapping[str, MakeHead] = field(default_factory=lambda: HEADS)
+
+
+ANSWER: Rows = {"output.weight": ("qa_outputs.weight",), "output.bias": ("qa_outputs.bias",)}  # of most families
+TAG: Rows = {"output.weight": ("classifier.weight",), "output.bias": ("classifier.bias",)}
 
 
 def pair(ours: str, *theirs: str) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from wordloom.model.interop.files import atomic_folder, read_json, read_weights,
 from wordloom.model.interop.keys import add_copies, merge_copies, places, shapes, tidy, to_ours, to_theirs
 from wordloom.model.interop.settings import family_named, family_of, misfits, read_config, write_config
 from wordloom.model.model import Model
+from wordloom.model.tag_head import TagHead
+
+_NAMED = {"classify", "tag"}  # parts whose classes have names in config.json
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,17 @@ def load_hf(folder: str | Path, heads: Collection[str] = ()) -> Loaded:
     if lacking := sorted(wanted - set(family.parts)):
         what = f"a {family.model_type} folder cannot hold {', '.join(lacking)}"
         raise BundleError(what, where=folder, cure=f"ask for some of {', '.join(family.parts)}")
-    shared = set(sizes.get("pooler", ()))
-    present = [part for part in family.parts if part in wanted or _is_there(sizes[part], shared, part, tensors)]
+    present = [
+        part for part in family.parts if part in wanted or _is_there(part, sizes, tensors, _claimed(family, config))
+    ]
     expected = {name: shape for part in present for name, shape in sizes[part].items()}
     problems += [f"missing {name}" for name in expected if name not in tensors]
     problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(expected))]
     for name, shape in expected.items():
         if name in tensors and tuple(tensors[name].shape) != shape:
             problems.append(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
-    labels = _labels(config, where)
-    if "classify" in present and labels and len(labels) != classes:
+    labels, labelled = _labels(config, where), bool(_NAMED & set(present))
+    if labelled and labels and len(labels) != classes:
         problems.append(f"config.json names {len(labels)} classes, the classifier holds {classes}")
     if problems:
         raise BundleError(
@@ -82,7 +87,7 @@ def load_hf(folder: str | Path, heads: Collection[str] = ()) -> Loaded:
     return Loaded(
         arch,
         states={part: to_ours(family, part, tensors, arch, classes) for part in present},
-        labels=labels if "classify" in present else (),
+        labels=labels if labelled else (),
         problem_type=config.get("problem_type"),
         family=family.model_type,
         report=tuple(report),
@@ -121,7 +126,7 @@ def model_of(found: Loaded) -> Model:
     for part, state in found.states.items():
         if part in ("body", "pooler"):
             continue
-        classes = len(state["output.weight"]) if part == "classify" else 2
+        classes = len(state["output.weight"]) if part in _NAMED else 2
         heads[part] = family.heads[part](found.arch, classes)
         held |= any(pooler & set(names) for names in family.parts[part].values())
     if "pooler" in found.states and not held:
@@ -210,8 +215,8 @@ def write_hf(
         **write_config(family, arch, tokens or {}),
         "dtype": str(model.token_embedding.dtype).removeprefix("torch."),
     }
-    if "classify" in twins:
-        config |= _classifier_config(family, model.heads["classify"], labels, problem_type)
+    for name in _NAMED & set(twins):
+        config |= _classifier_config(family, model.heads[name], labels, problem_type)
     write_json(folder / "config.json", config)
     if family.generates:
         ids = {f"{name}_token_id": (tokens or {}).get(name) for name in ("bos", "eos", "pad")}
@@ -236,19 +241,44 @@ def has_segments(arch: Any) -> bool:
 
 
 def _classes_of(head: Any) -> int:
-    return head.classes if isinstance(head, ClassifyHead) else 2
+    return head.classes if isinstance(head, (ClassifyHead, TagHead)) else 2
 
 
 def _classes(family: Family, raw: Mapping[str, Tensor]) -> int:
     """Rows of the classifier's last matrix; 2 where there is none."""
-    names = family.parts.get("classify", {}).get("output.weight", ())
+    names = {name for part in _NAMED for name in family.parts.get(part, {}).get("output.weight", ())}
     found = [raw[name].shape[0] for name in names if name in raw and raw[name].dim()]
     return found[0] if found else 2
 
 
-def _is_there(sizes: Collection[str], shared: set[str], part: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a folder holds a part: anything of its own; a tied head with nothing of its own always."""
-    own = [name for name in sizes if part == "pooler" or name not in shared]
+def _claimed(family: Family, config: Mapping[str, Any]) -> set[str] | None:
+    """The heads of the classes that config.json names; None where it names none or the bare body."""
+    known = {name: parts for parts, name in family.classes}
+    named = [name for name in config.get("architectures") or () if known.get(name) != ()]
+    return {part for name in named for part in known.get(name, ())} if named else None
+
+
+def _is_there(
+    part: str, sizes: Mapping[str, Collection[str]], tensors: Mapping[str, Tensor], claimed: set[str] | None
+) -> bool:
+    """Whether a folder holds a part: anything of its own; a tied head with nothing of its own always.
+
+    Heads that share names beside the pooler's (ModernBERT's, which all have a "head.dense") are told apart by the class
+    that config.json names, and where it names none by the names that no other head has.
+    """
+    names = sizes[part]
+    if part == "pooler":
+        return any(name in tensors for name in names)
+    own = [name for name in names if name not in sizes.get("pooler", ())]
+    counts = Counter(name for others in sizes.values() for name in others)
+    if any(counts[name] > 1 for name in own):
+        if claimed is not None:
+            return part in claimed
+        if any(counts[name] == 1 for name in own):
+            return any(counts[name] == 1 and name in tensors for name in own)
+        # BERT's classifier of words is that of texts without the pooler: the larger of two that are there whole
+        whole = [set(others) for others in sizes.values() if set(others) <= set(tensors)]
+        return set(names) in whole and not any(set(names) < others for others in whole)
     return not own or any(name in tensors for name in own)
 
 

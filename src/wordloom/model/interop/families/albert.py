@@ -11,7 +11,7 @@ from wordloom.model.interop.families.bert import (
     encoder_buffers,
     without_types,
 )
-from wordloom.model.interop.family import ACTIVATIONS, Family, pair
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, TAG, Family, pair
 
 _LAYER = "albert.encoder.albert_layer_groups.{i}.albert_layers.0"
 _SELF = f"{_LAYER}.attention"
@@ -48,9 +48,13 @@ ALBERT = Family(
         },
         "sentence_order": {**_POOLER, **pair("output", "sop_classifier.classifier")},
         "classify": {**_POOLER, **pair("output", "classifier")},
+        "answer": ANSWER,
+        "tag": TAG,
     },
     classes=(
         (("classify",), "AlbertForSequenceClassification"),
+        (("answer",), "AlbertForQuestionAnswering"),
+        (("tag",), "AlbertForTokenClassification"),
         (("masked", "sentence_order"), "AlbertForPreTraining"),
         (("masked",), "AlbertForMaskedLM"),
         ((), "AlbertModel"),

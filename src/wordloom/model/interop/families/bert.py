@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wordloom.model.architecture import Architecture
-from wordloom.model.interop.family import ACTIVATIONS, Family, Rows, pair
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, TAG, Family, Rows, pair
 
 SIZE_KEYS = {  # config.json keys that every encoder here has, ModernBERT among them
     "vocab_size": "vocab_size",
@@ -78,9 +78,13 @@ BERT = Family(
         },
         "next_sentence": {**_POOLER, **pair("output", "cls.seq_relationship")},
         "classify": {**_POOLER, **pair("output", "classifier")},
+        "answer": ANSWER,
+        "tag": TAG,
     },
     classes=(
         (("classify",), "BertForSequenceClassification"),
+        (("answer",), "BertForQuestionAnswering"),
+        (("tag",), "BertForTokenClassification"),
         (("masked", "next_sentence"), "BertForPreTraining"),
         (("next_sentence",), "BertForNextSentencePrediction"),
         (("masked",), "BertForMaskedLM"),

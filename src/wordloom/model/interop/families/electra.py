@@ -20,7 +20,7 @@ from wordloom.model.interop.families.bert import (
     encoder_buffers,
     without_types,
 )
-from wordloom.model.interop.family import ACTIVATIONS, Family, pair
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, TAG, Family, pair
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +51,16 @@ ELECTRA = Family(
             "output": ("generator_lm_head.weight",),
             "bias": ("generator_lm_head.bias",),
         },
+        "answer": ANSWER,
+        "tag": TAG,
     },
-    classes=((("replaced",), "ElectraForPreTraining"), (("masked",), "ElectraForMaskedLM"), ((), "ElectraModel")),
+    classes=(
+        (("answer",), "ElectraForQuestionAnswering"),
+        (("tag",), "ElectraForTokenClassification"),
+        (("replaced",), "ElectraForPreTraining"),
+        (("masked",), "ElectraForMaskedLM"),
+        ((), "ElectraModel"),
+    ),
     keys=ENCODER_KEYS,
     required=(*ENCODER_REQUIRED, "embedding_size"),
     activation=("hidden_act", ACTIVATIONS),

@@ -15,7 +15,7 @@ from wordloom.model.interop.families.gpt import (
     LAST_NORM,
     gpt_body,
 )
-from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, CAUSAL_HEADS, TAG, Family
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,8 +30,14 @@ def _write(arch: Architecture) -> dict[str, Any]:
 GPT2 = Family(
     model_type="gpt2",
     prefix="transformer.",
-    parts={"body": {**gpt_body("wte", "wpe"), **LAST_NORM}, **GPT_HEADS},
-    classes=((("classify",), "GPT2ForSequenceClassification"), (("causal",), "GPT2LMHeadModel"), ((), "GPT2Model")),
+    parts={"body": {**gpt_body("wte", "wpe"), **LAST_NORM}, **GPT_HEADS, "answer": ANSWER, "tag": TAG},
+    classes=(
+        (("classify",), "GPT2ForSequenceClassification"),
+        (("answer",), "GPT2ForQuestionAnswering"),
+        (("tag",), "GPT2ForTokenClassification"),
+        (("causal",), "GPT2LMHeadModel"),
+        ((), "GPT2Model"),
+    ),
     keys=GPT_KEYS,
     required=GPT_REQUIRED,
     activation=("activation_function", ACTIVATIONS),

@@ -12,7 +12,7 @@ from typing import Any
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.interop.families.gpt import CAUSAL_SLOTS, GPT_HEADS, LAST_NORM, gpt_body
-from wordloom.model.interop.family import ACTIVATIONS, CAUSAL_HEADS, Family
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, CAUSAL_HEADS, TAG, Family
 
 _QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
 
@@ -53,9 +53,16 @@ def _write(arch: Architecture) -> dict[str, Any]:
 GPT_NEO = Family(
     model_type="gpt_neo",
     prefix="transformer.",
-    parts={"body": {**gpt_body("wte", "wpe", _QKV, "attention.out_proj"), **LAST_NORM}, **GPT_HEADS},
+    parts={
+        "body": {**gpt_body("wte", "wpe", _QKV, "attention.out_proj"), **LAST_NORM},
+        **GPT_HEADS,
+        "answer": ANSWER,
+        "tag": TAG,
+    },
     classes=(
         (("classify",), "GPTNeoForSequenceClassification"),
+        (("answer",), "GPTNeoForQuestionAnswering"),
+        (("tag",), "GPTNeoForTokenClassification"),
         (("causal",), "GPTNeoForCausalLM"),
         ((), "GPTNeoModel"),
     ),

@@ -15,7 +15,8 @@ from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.interop.families.bert import ENCODER_REQUIRED, SIZE_KEYS
 from wordloom.model.interop.families.gpt_neo import alternation
-from wordloom.model.interop.family import ACTIVATIONS, Family, pair
+from wordloom.model.interop.family import ACTIVATIONS, HEADS, Family, pair
+from wordloom.model.span_head import SpanHead
 
 _LAYER = "model.layers.{i}"
 _BIASES = ("attention_bias", "mlp_bias", "classifier_bias")
@@ -122,8 +123,16 @@ def _masked(head: str) -> dict[str, tuple[str, ...]]:
 MODERNBERT = Family(
     model_type="modernbert",
     prefix="model.",
-    parts={"body": _body("Wqkv"), "masked": _masked("head")},
-    classes=((("masked",), "ModernBertForMaskedLM"), ((), "ModernBertModel")),
+    parts={
+        "body": _body("Wqkv"),
+        "masked": _masked("head"),
+        "answer": {**pair("dense", "head.dense"), **pair("norm", "head.norm"), **pair("output", "classifier")},
+    },
+    classes=(
+        (("answer",), "ModernBertForQuestionAnswering"),
+        (("masked",), "ModernBertForMaskedLM"),
+        ((), "ModernBertModel"),
+    ),
     keys={
         **SIZE_KEYS,
         "norm_eps": "norm_eps",
@@ -158,6 +167,7 @@ MODERNBERT = Family(
     unfit=_unfit,
     copies={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     ignorable=(r"model\.(layers\.\d+\.attn\.)?rotary_emb\..*inv_freq",),
+    heads={**HEADS, "answer": lambda arch, classes: SpanHead(arch, transform=True)},
 )
 
 MODERNBERT_DECODER = dataclasses.replace(

@@ -19,7 +19,7 @@ from wordloom.model.interop.families.bert import (
     encoder_buffers,
     without_types,
 )
-from wordloom.model.interop.family import Family, pair
+from wordloom.model.interop.family import ANSWER, TAG, Family, pair
 
 _POSITIONS = "max_position_embeddings"
 _DIRECT = {key: name for key, name in ENCODER_KEYS.items() if key != _POSITIONS}
@@ -53,9 +53,13 @@ ROBERTA = Family(
         },
         # its classifier has a dense layer of its own instead of the pooler, and a further dropout before it
         "classify": {**pair("pooler.dense", "classifier.dense"), **pair("output", "classifier.out_proj")},
+        "answer": ANSWER,
+        "tag": TAG,
     },
     classes=(
         (("classify",), "RobertaForSequenceClassification"),
+        (("answer",), "RobertaForQuestionAnswering"),
+        (("tag",), "RobertaForTokenClassification"),
         (("masked",), "RobertaForMaskedLM"),
         ((), "RobertaModel"),
     ),

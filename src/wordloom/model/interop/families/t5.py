@@ -17,7 +17,7 @@ from torch import Tensor
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Activation, Architecture
 from wordloom.model.encoder_decoder import EncoderDecoder
-from wordloom.model.interop.family import Family, Rows
+from wordloom.model.interop.family import ANSWER, Family, Rows
 
 _FEED_FORWARD: Mapping[str, tuple[bool, Activation]] = {  # name -> gated, activation; the first of two is written
     "relu": (False, "relu"),
@@ -117,9 +117,14 @@ T5 = Family(
             "decoder.layers.{i}.cross_norm.weight": (f"{_CROSS}.layer_norm.weight",),
         },
         "causal": {"output": ("lm_head.weight",)},
+        "answer": ANSWER,
     },
     gated={**_gated("encoder", 1), **_gated("decoder", 2)},
-    classes=((("causal",), "T5ForConditionalGeneration"), ((), "T5Model")),
+    classes=(
+        (("answer",), "T5ForQuestionAnswering"),
+        (("causal",), "T5ForConditionalGeneration"),
+        ((), "T5Model"),
+    ),
     keys={
         "vocab_size": "vocab_size",
         "d_model": "width",

@@ -12,7 +12,7 @@ from typing import Any
 
 from wordloom.model.architecture import Architecture
 from wordloom.model.heads import TokenHead
-from wordloom.model.interop.family import ACTIVATIONS, Family, View, pair
+from wordloom.model.interop.family import ACTIVATIONS, ANSWER, HEADS, TAG, Family, View, pair
 
 _LAYER = "transformer.layer.{i}"
 _SELF = f"{_LAYER}.rel_attn"
@@ -55,8 +55,15 @@ XLNET = Family(
             **pair("layers.{i}.ffn_norm", f"{_LAYER}.ff.layer_norm"),
         },
         "permuted": {"output": ("lm_loss.weight",), "bias": ("lm_loss.bias",)},
+        "answer": ANSWER,
+        "tag": TAG,
     },
-    classes=((("permuted",), "XLNetLMHeadModel"), ((), "XLNetModel")),
+    classes=(
+        (("answer",), "XLNetForQuestionAnsweringSimple"),
+        (("tag",), "XLNetForTokenClassification"),
+        (("permuted",), "XLNetLMHeadModel"),
+        ((), "XLNetModel"),
+    ),
     keys={
         "vocab_size": "vocab_size",
         "d_model": "width",
@@ -102,5 +109,5 @@ XLNET = Family(
         "embeddings.query": _QUERY,
     },
     classifier_dropout=None,
-    heads={"permuted": lambda arch, classes: TokenHead(arch, transform=False, bias=True)},
+    heads={**HEADS, "permuted": lambda arch, classes: TokenHead(arch, transform=False, bias=True)},
 )

@@ -1,0 +1,122 @@
+"""Fine-tuning strategies side by side: the same start, labels, seeds and steps; only what is trained differs.
+
+    python benchmarks/strategies.py recipes/strategies-imdb-500.toml   (after recipes/imdb-pretrain.toml)
+
+Each strategy first takes the learning rate that is best for it on the validation part of the first seed (ties: the
+lower loss), then trains every seed with it; the difference to training everything is paired by seed and test text. What
+finished before is kept. Writes benchmarks/results/NAME_OF_RECIPE.json. Continued pre-training is not among them: a
+pre-training cannot start from a run yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import _common
+import numpy as np
+
+from wordloom.api import finetune
+from wordloom.api.compare import finished
+from wordloom.metrics import gain_over_seeds
+from wordloom.metrics.weighted import bootstrap, interval
+
+# name -> (what differs from the recipe, learning rates to choose from)
+STRATEGIES: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
+    "full": ({}, (3e-4, 1e-3, 2e-3)),
+    "frozen": ({"train.freeze": "body"}, (1e-3, 1e-2, 5e-2)),
+    "gradual": ({"train.freeze": "gradual"}, (3e-4, 1e-3, 2e-3)),
+    "layer-decay": ({"train.layer_decay": 0.7}, (3e-4, 1e-3, 2e-3)),
+    "lora-8": ({"lora.rank": 8, "lora.alpha": 16.0}, (1e-3, 3e-3, 1e-2)),
+    "lora-32": ({"lora.rank": 32, "lora.alpha": 64.0}, (1e-3, 3e-3, 1e-2)),
+}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def train(recipe: Path, folder: Path, seed: int, rate: float, values: dict[str, Any], threads: int) -> Path:
+    """One run; read where it finished before, resumed where it did not."""
+    facts = toml_of(recipe)
+    if not finished(folder):
+        again = folder.exists()
+        given = {} if again else {"train.seed": seed, "train.lr": rate, "train.threads": threads, **values}
+        source = None if again else recipe
+        start, data = facts["model"]["start"], facts["data"]["train"]
+        finetune(start, data, folder, recipe=source, resume=again, baseline=False, **given)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        shutil.rmtree(folder / "bundle", ignore_errors=True)
+    return folder
+
+
+def toml_of(recipe: Path) -> dict[str, Any]:
+    return tomllib.loads(recipe.read_text(encoding="utf-8"))
+
+
+def validation(folder: Path) -> tuple[float, float]:
+    kept = read_json(folder / "manifest.json")["validation"]
+    return kept["scores"][kept["metric"]], -kept["scores"]["loss"]
+
+
+def correct(folder: Path) -> np.ndarray:
+    """(n,) 1 where a test text was answered right."""
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return np.array([row["gold"] == row["predicted"] for row in map(json.loads, lines)], float)
+
+
+def measured(recipe: Path, out: Path, name: str, seeds: list[int], threads: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Facts of a strategy, and its right answers (S, n)."""
+    values, rates = STRATEGIES[name]
+    tried = {rate: train(recipe, out / f"{name}-{rate}-{seeds[0]}", seeds[0], rate, values, threads) for rate in rates}
+    best = max(rates, key=lambda rate: validation(tried[rate]))
+    folders = [train(recipe, out / f"{name}-{best}-{seed}", seed, best, values, threads) for seed in seeds]
+    right = np.stack([correct(folder) for folder in folders])
+    manifests = [read_json(folder / "manifest.json") for folder in folders]
+    model = manifests[0]["model"]
+    low, high = interval(bootstrap(lambda w: w @ right.mean(0) / right.shape[1], right.shape[1]))
+    facts = {
+        "settings": values,
+        "rates_tried": {str(rate): validation(folder)[0] for rate, folder in tried.items()},
+        "rate": best,
+        "accuracy": {"value": float(right.mean()), "low": low, "high": high},
+        "per_seed": right.mean(1).tolist(),
+        "parameters": model["parameters"],
+        "trained_parameters": model.get("trained parameters"),  # of LoRA; the others hold all in memory
+        "seconds": [round(m["seconds"], 1) for m in manifests],
+    }
+    return facts, right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--out", type=Path, help="default: runs/NAME-OF-RECIPE")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    out = args.out or Path("runs") / args.recipe.stem
+    out.mkdir(parents=True, exist_ok=True)
+    facts, right = {}, {}
+    for name in args.strategies:
+        facts[name], right[name] = measured(args.recipe, out, name, args.seeds, args.threads)
+        if "full" in right and name != "full":
+            gain = gain_over_seeds(right[name], right["full"], names=(name, "full"))
+            facts[name]["against_full"] = {"difference": gain.difference, "low": gain.low, "high": gain.high,
+                                           "p": gain.p_value, "verdict": gain.verdict}  # fmt: skip
+        row = facts[name]["accuracy"]
+        verdict = facts[name].get("against_full", {}).get("verdict", "")
+        print(f"{name:12} {100 * row['value']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]  {verdict}")
+    result = {"date": date.today().isoformat(), "machine": _common.machine(args.threads), "seeds": args.seeds,
+              "recipe": args.recipe.read_text(encoding="utf-8"), "strategies": facts}  # fmt: skip
+    print(_common.write(args.recipe.stem.replace("-", "_"), result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Question answering as ``finetune --task answer``, ``evaluate`` and ``predict`` meet it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from wordloom.api.kinds import TaskKind
+from wordloom.config import AnswerConfig, DataConfig
+from wordloom.data.questions import Question, Questions, read_questions
+from wordloom.errors import DataError
+from wordloom.model.build import AnyArchitecture
+from wordloom.tasks.answer import Answer, Reader
+from wordloom.tasks.answer_baseline import SlidingWindow
+from wordloom.tasks.answer_stream import AnswerStream
+
+
+def _read(path: str, data: DataConfig, config: AnswerConfig) -> Questions:
+    return read_questions(path, question=data.text, context=data.pair)
+
+
+def _refuse(arch: AnyArchitecture) -> None:
+    """Every family gives states of tokens: there is nothing to refuse."""
+
+
+def _fit(config: AnswerConfig, train: Questions, tokenizer: Any, *, length: int, valid: Questions, test: Any) -> Reader:
+    return Reader.fit(config, train, tokenizer, length=length, valid=valid)
+
+
+def _baseline(train: Any, valid: Any, config: AnswerConfig) -> SlidingWindow:
+    return SlidingWindow.fit(train, config.metric)
+
+
+def _unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[Question]:
+    if path != "-":
+        yield from read_questions(path, question=data.text, context=data.pair, answers=False).asked
+        return
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        question, tab, context = raw.decode("utf-8", errors="replace").rstrip("\r\n").partition("\t")
+        if not tab or not context.strip():
+            raise DataError("no context after the question", where=f"standard input:{number}",
+                            cure="write the question, a tab and the text to answer it from on each line")  # fmt: skip
+        yield Question(question, context, str(number))
+
+
+def _squad(pairs: Iterator[tuple[Question, Answer]]) -> Iterator[str]:
+    """One JSON object, id -> answer, "" for none: what the official scripts of SQuAD and CMRC 2018 read."""
+    yield json.dumps({question.id: answer.text for question, answer in pairs}, ensure_ascii=False)
+
+
+KIND = TaskKind(
+    config=AnswerConfig,
+    read=_read,
+    refuse=_refuse,
+    fit=_fit,
+    stream=AnswerStream,
+    restore=Reader.restore,
+    unlabelled=_unlabelled,
+    baseline=_baseline,
+    defaults={"train.length": 256, "train.epochs": 5.0},
+    formats={"squad": _squad},
+)

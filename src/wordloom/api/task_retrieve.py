@@ -1,0 +1,51 @@
+"""The row of retrieval among the tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from wordloom.api.kinds import TaskKind
+from wordloom.config import DataConfig, RetrieveConfig
+from wordloom.data.collection import Collection, read_collection
+from wordloom.data.examples import read_examples
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture
+from wordloom.tasks.lexical import Bm25Baseline
+from wordloom.tasks.retrieve import Retrieve
+from wordloom.tasks.retrieve_stream import RetrieveStream
+
+
+def _read(path: str, data: DataConfig, config: RetrieveConfig) -> Collection:
+    return read_collection(path, text=data.text, pair=data.pair)
+
+
+def _refuse(arch: AnyArchitecture) -> None:
+    if getattr(arch, "decoder_layers", 0):
+        raise ConfigError("an encoder-decoder writes texts; it has no one vector of a text", where="MODEL",
+                          cure="use an encoder, a causal or a recurrent model")  # fmt: skip
+
+
+def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[str]:
+    if data == "-":
+        yield from (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
+        return
+    yield from read_examples(data, text=config.text, require_label=False).texts
+
+
+def _baseline(train: Any, valid: Any, config: Any) -> Bm25Baseline:
+    return Bm25Baseline(train.documents, config)
+
+
+KIND = TaskKind(
+    config=RetrieveConfig,
+    defaults={"train.batch": 32, "train.lr": 1e-4, "train.length": 256, "train.epochs": 5.0},
+    read=_read,
+    refuse=_refuse,
+    fit=Retrieve.fit,
+    stream=RetrieveStream,
+    restore=Retrieve.restore,
+    unlabelled=_unlabelled,
+    baseline=_baseline,
+)

@@ -1,0 +1,70 @@
+"""Semantic role labelling on the command line: files of frames in, sentences in, who did what to whom out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from wordloom.api.kinds import TaskKind
+from wordloom.config import DataConfig, RolesConfig
+from wordloom.data.examples import read_examples
+from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture
+from wordloom.tasks.roles import Roles, RolesStream
+from wordloom.tasks.roles_answers import Answer, Asked, answered, asked_of, sentence_asked
+from wordloom.tasks.roles_baseline import MajorityRoles
+
+
+def _read(path: str, data: DataConfig, config: RolesConfig) -> FrameRecords:
+    return read_frames(path, config.layout)
+
+
+def _refuse(arch: AnyArchitecture) -> None:
+    if getattr(arch, "decoder_layers", 0):
+        what = "an encoder-decoder writes text, and roles are of the words of the sentence that is read"
+        raise ConfigError(what, where="model", cure="start from a BERT, RoBERTa, ... row, or from a recurrent one")
+
+
+def _baseline(train: Any, valid: Any, config: RolesConfig) -> MajorityRoles:
+    return MajorityRoles(train, config.predicates == "gold")
+
+
+def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[Asked]:
+    """Sentences: a line each of standard input or a .txt file, a row each of a table, or a file of frames, whose
+    predicates are those asked about where it marks any."""
+    if data == "-":
+        return (asked_of(raw.decode("utf-8", errors="replace").rstrip("\r\n")) for raw in sys.stdin.buffer)
+    if is_frames(data):
+        records = read_frames(data, task.config.layout)
+        marked = any(s.frames for s in records.sentences)
+        asked = map(sentence_asked, records.sentences)
+        return asked if marked else (Asked(a.words, None, source=a.source) for a in asked)
+    return map(asked_of, read_examples(data, text=config.text, require_label=False).texts)
+
+
+def _columns(pairs: Iterator[tuple[Any, Answer]]) -> Iterator[str]:
+    return frame_lines(_sentences(pairs))
+
+
+def _props(pairs: Iterator[tuple[Any, Answer]]) -> Iterator[str]:
+    return prop_lines(_sentences(pairs))
+
+
+def _sentences(pairs: Iterator[tuple[Any, Answer]]) -> Iterator[Any]:
+    return (answered(asked_of(given), answer) for given, answer in pairs)
+
+
+KIND = TaskKind(
+    config=RolesConfig,
+    read=_read,
+    refuse=_refuse,
+    fit=Roles.fit,
+    stream=RolesStream,
+    restore=Roles.restore,
+    unlabelled=_unlabelled,
+    baseline=_baseline,
+    defaults={"train.epochs": 5.0, "train.batch": 32, "train.lr": 5e-4},
+    formats={"conll": _columns, "props": _props},
+)

@@ -1,0 +1,60 @@
+"""The task ``tag`` as ``finetune``, ``evaluate`` and ``predict`` meet it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from wordloom.api.kinds import TaskKind
+from wordloom.config import DataConfig, TagConfig
+from wordloom.data import tag_writers
+from wordloom.data.examples import read_examples
+from wordloom.data.readers import file_format, raw_lines, reject_binary, strict_decode
+from wordloom.data.tagged import Tagged, TagInput, read_tagged
+from wordloom.errors import ConfigError
+from wordloom.model.architecture import Architecture
+from wordloom.model.build import AnyArchitecture
+from wordloom.tasks.tag import Tagging, TagStream
+from wordloom.tasks.tag_baseline import baseline
+
+
+def read(path: str, data: DataConfig, config: TagConfig) -> Tagged:
+    overlaps = config.overlaps == "outermost"
+    return read_tagged(path, text=data.text, label=data.label, overlaps=overlaps, scheme=config.scheme)
+
+
+def refuse(arch: AnyArchitecture) -> None:
+    if isinstance(arch, Architecture) and arch.decoder_layers:
+        raise ConfigError("an encoder-decoder writes text, and a tagger labels the words that are there",
+                          where="model", cure="start from an encoder, a causal or a recurrent model")  # fmt: skip
+
+
+def unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[TagInput]:
+    """A text per line of standard input and .txt; the text column of a table (.tsv: one that is named); the texts of
+    JSON; sentences of .conll and other columns, whose tags, if there are any, are not looked at."""
+    if path == "-":
+        lines = (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
+        yield from map(task.as_input, lines)
+    elif file_format(path) == "txt":
+        reject_binary(path)
+        decode = strict_decode(path)
+        yield from (task.as_input(decode(raw, number)) for number, raw, _ in raw_lines(path))
+    elif file_format(path) in ("csv", "parquet") or (file_format(path) == "tsv" and data.text is not None):
+        yield from map(task.as_input, read_examples(path, text=data.text, require_label=False).texts)
+    else:
+        yield from map(task.as_input, read_tagged(path, text=data.text, labelled=False).inputs())
+
+
+KIND = TaskKind(
+    config=TagConfig,
+    read=read,
+    refuse=refuse,
+    fit=Tagging.fit,
+    stream=TagStream,
+    restore=Tagging.restore,
+    unlabelled=unlabelled,
+    baseline=baseline,
+    formats={"jsonl": tag_writers.jsonl, "conll": tag_writers.conll, "inline": tag_writers.inline},
+    files={"docbin": tag_writers.docbin},
+)

@@ -1,0 +1,100 @@
+"""``--task translate``: how translation meets files, the loop and the command line; `task_summarize` shares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from wordloom.api.kinds import TaskKind
+from wordloom.config import DataConfig, Seq2SeqConfig, TranslateConfig
+from wordloom.data.parallel import Parallel, read_parallel, read_sources
+from wordloom.errors import ConfigError
+from wordloom.model.build import AnyArchitecture, reads_source
+from wordloom.tasks.base import Task
+from wordloom.tasks.seq2seq import Seq2Seq
+from wordloom.tasks.word_by_word import WordByWord
+from wordloom.tasks.writing import Written
+from wordloom.text.tokenizer import Tokenizer
+from wordloom.train.job import Stream
+
+
+@dataclass
+class Texts:
+    """A baseline whose answers are texts."""
+
+    name: str
+    made: Any
+
+    def predict(self, records: Parallel) -> list[Written]:
+        return [Written(text) for text in self.made.predict(records)]
+
+
+def read(path: str, data: DataConfig, task: Any) -> Parallel:
+    """--text and --label name the columns too, for one command; task.source and task.target stay with the model."""
+    if data.pair is not None:
+        raise ConfigError("a source and its target are no pair of sources", where="data.pair",
+                          cure="name the columns with --set task.source=NAME and --set task.target=NAME")  # fmt: skip
+    return read_parallel(path, source=data.text or task.source, target=data.label or task.target)
+
+
+def refuse(arch: AnyArchitecture) -> None:
+    if not reads_source(arch):
+        raise ConfigError(
+            "the model has no decoder that reads a source and writes a target", where="MODEL",
+            cure="use a t5, t5v1.1, transformer, lstm-seq2seq or gru-seq2seq preset, or a run that began with one",
+        )  # fmt: skip
+
+
+def fit(
+    config: Seq2SeqConfig, train: Parallel, tokenizer: Tokenizer, *, length: int, valid: Parallel, test: Parallel | None
+) -> Task:
+    return Seq2Seq.fit(config, train, tokenizer, length=length, valid=valid)
+
+
+def stream(task: Seq2Seq, train: Parallel, *, batch: int, seed: int) -> Stream:
+    return task.stream(train, batch=batch, seed=seed)
+
+
+def unlabelled(path: str, data: DataConfig, task: Task) -> Iterator[str]:
+    return read_sources(path, data.text or task.config.source)
+
+
+def plain(pairs: Iterator[tuple[str, Written]]) -> Iterator[str]:
+    """The answers, a line each."""
+    return (" ".join(answer.text.split()) for _, answer in pairs)
+
+
+def n_best(pairs: Iterator[tuple[str, Written]]) -> Iterator[str]:
+    """``number ||| answer ||| score``, best first, as Moses writes them."""
+    for number, (_, answer) in enumerate(pairs):
+        for text, score in ((answer.text, answer.score or 0.0), *answer.others):
+            yield f"{number} ||| {' '.join(text.split())} ||| {score:.4f}"
+
+
+# measured on Multi30k (recipes/multi30k-transformer.toml); the rate is for rows of width 256
+DEFAULTS: dict[str, Any] = {
+    "tokenizer.kind": "byte-bpe",
+    "tokenizer.lowercase": False,
+    "train.epochs": 30.0,
+    "train.batch": 128,
+    "train.lr": 1e-3,
+    "train.schedule": "noam",
+    "train.warmup": 0.1,
+    "train.average": True,
+    "model.dropout": 0.3,
+}
+
+make_kind = partial(
+    TaskKind, read=read, refuse=refuse, fit=fit, stream=stream, restore=Seq2Seq.restore, unlabelled=unlabelled,
+    formats={"plain": plain, "nbest": n_best}, defaults=DEFAULTS,
+    adjustable=frozenset({"beams", "answers", "length_penalty", "no_repeat_ngram", "max_tokens", "alignments"}),
+)  # fmt: skip
+
+
+def baseline(train: Any, valid: Any, config: Any) -> Texts:
+    return Texts(WordByWord.name, WordByWord.fit(train))
+
+
+KIND = make_kind(config=TranslateConfig, baseline=baseline)
