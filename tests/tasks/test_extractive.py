@@ -59,6 +59,12 @@ def test_the_odd_sentence_is_left_out_and_the_rest_is_in_order(method: str) -> N
     assert made.summary("One only") == "One only" and "extractive" in made.name
 
 
+def test_textrank_follows_the_words_in_common() -> None:
+    scores = Extractive.fit(["a b c d e f"]).scores(["a b.", "a b c.", "d e f."])
+    assert scores[0] == pytest.approx(scores[1]) and scores[2] < 0.5 * scores[0]
+    assert scores.sum() == pytest.approx(1.0)
+
+
 def test_word_vectors_in_place_of_counts() -> None:
     """Two sentences without a word in common are one topic to vectors that say so."""
     vectors = {"cat": np.array([1.0, 0]), "feline": np.array([1.0, 0.1]), "tax": np.array([0, 1.0])}

@@ -20,7 +20,7 @@ from wordloom.model.build import make_body
 from wordloom.model.model import Model
 from wordloom.tasks.pair_rows import lay_pairs, place_pairs
 from wordloom.tasks.seq2seq import Seq2Seq
-from wordloom.tasks.writing import Written
+from wordloom.tasks.writing import Written, search
 from wordloom.text.tokenizer import Tokenizer
 
 PAIRS = (
@@ -124,6 +124,10 @@ def test_scores_are_log_probabilities_and_do_not_depend_on_the_batch(words: Toke
         (alone,) = task.predict(model, [text])
         assert alone.text == before.text and alone.score == pytest.approx(before.score, abs=1e-4)
         assert [t for t, _ in alone.others] == [t for t, _ in before.others] and len(alone.others) == 2
+    sources = task.encode_sources(asked)
+    for text, answers in zip(asked, search(model, sources, task.decoding(), task.end_id, task.length), strict=True):
+        for a in answers:
+            assert a.score == pytest.approx(_by_hand(task, model, text, task._pieces(a.ids), a.ended), abs=1e-4)
     greedy = replace_config(task, beams=1, answers=1, alignments=True)
     for answer, text in zip(greedy.predict(model, asked), asked, strict=True):
         ids = words.encode_ids([text])[0].tolist()
@@ -152,6 +156,16 @@ def test_rows_that_hold_several_pairs_give_each_its_own_loss(words: Tokenizer, p
     sources, targets, owner = task.encode_pairs(records())
     batch = lay_pairs(sources, targets, (owner, owner), start_id=task.start_id, window=64)
     assert batch.rows < len(PAIRS) and batch.source is not None
+    said = []
+    for row in range(batch.rows):
+        for number in range(1, int(batch.documents[row].max()) + 1):
+            here, there = batch.documents[row] == number, batch.source.documents[row] == number
+            given, wanted = batch.tokens[row][here].tolist(), batch.targets["tokens"][row][here].tolist()
+            assert given == [task.start_id, *wanted[:-1]] and wanted[-1] == task.end_id
+            said.append(
+                (task.tokenizer.decode(batch.source.tokens[row][there].tolist()), task.tokenizer.decode(wanted))
+            )
+    assert sorted(said) == sorted(PAIRS)
     term = task.loss(model, batch)[0]["tokens"]
     alone = [
         task.loss(model, lay_pairs(sources, targets, (owner[i : i + 1],) * 2, start_id=task.start_id, window=64))[0]

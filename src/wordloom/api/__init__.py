@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from wordloom.api.answering import DocumentReader, answer
     from wordloom.api.checking import check, train_tokenizer
     from wordloom.api.choosing import choose
+    from wordloom.api.describing import zero_shot, zero_shot_lines
     from wordloom.api.downloading import download
     from wordloom.api.embeddings import are_vectors, evaluate_vectors, export_vectors, load_vectors
     from wordloom.api.finetuning import finetune
@@ -57,6 +58,8 @@ __all__ = [
     "stream",
     "train_tokenizer",
     "vectors",
+    "zero_shot",
+    "zero_shot_lines",
 ]
 
 _HOMES = {
@@ -94,6 +97,8 @@ _HOMES = {
     "open_index": "searching",
     "search": "searching",
     "export_sentence_folder": "sentence",
+    "zero_shot": "describing",
+    "zero_shot_lines": "describing",
 }
 
 

@@ -72,6 +72,9 @@ def refuse_network_settings(recipe: Recipe, model: str | Path) -> None:
     if idle:
         cure = f"leave it out, or name a BERT run in place of {model}"
         raise ConfigError(f"train.{idle[0]} says nothing to a linear classifier on features", cure=cure)
+    if getattr(recipe.task, "precision", None) is not None:
+        cure = f"name a pre-trained run in place of {model}, or leave task.precision and task.positive out"
+        raise ConfigError("task.precision: a linear classifier on features has no threshold", cure=cure)
     if recipe.lora is not None:
         raise ConfigError("[lora] says nothing to a linear classifier on features", cure="leave it out")
     if str(model) != WORD2VEC and (recipe.vectors is not None or recipe.corpus is not None):

@@ -18,6 +18,7 @@ from wordloom.api.start import bundle_folder
 from wordloom.config import DataConfig, make, near_miss
 from wordloom.data.examples import read_examples
 from wordloom.errors import ConfigError, DataError
+from wordloom.infer.abstaining import refuse_abstaining, selective_scores, withheld
 from wordloom.infer.linear import LinearPredictor, is_linear
 from wordloom.infer.predictor import Prediction, Predictor
 from wordloom.infer.task_predictor import TaskPredictor
@@ -86,7 +87,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         names = list(self.scores)
-        metrics = list(self.scores[names[0]])
+        metrics = [m for m in self.scores[names[0]] if all(m in self.scores[n] for n in names)]
         rows = [[m, *(self.scores[n][m].plain for n in names)] for m in metrics]
         lines = [self.columns, *table(rows, [f"{self.examples} examples", *names])]
         noted: dict[str, list[str]] = {}
@@ -107,10 +108,11 @@ def evaluate(
     label: str | None = None,
     pair: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    abstain: float | None = None,
 ) -> Evaluation:
     """Scores with 95 % intervals of one model, or of two with a paired test on the same examples.
 
-    settings: as `load`.
+    settings: as `load`. abstain: also the share of the answers of at least this probability, and how many are right.
     """
     if not 1 <= len(models) <= 2:
         raise ConfigError(f"{len(models)} models were given", cure="write: wordloom evaluate RUN [RUN2] DATA")
@@ -119,6 +121,7 @@ def evaluate(
     predictors = [load(m, settings) for m in models]
     names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
     if any(isinstance(p, TaskPredictor) for p in predictors):
+        _refuse_abstaining(abstain)
         config = DataConfig(train=str(data), text=text, label=label, pair=pair)
         return evaluate_task(names, predictors, data, config)
     first = predictors[0]
@@ -132,6 +135,12 @@ def evaluate(
     pairs = examples.pairs if first.task.pairs else None
     probabilities = [p.predict_proba(examples.texts, pairs) for p in predictors]
     scores = {n: p.task.scores(examples, q) for n, p, q in zip(names, predictors, probabilities, strict=True)}
+    if abstain is not None:
+        refuse_abstaining(first.kind, abstain)
+        right = [first.labels[i] for i in first.task.space.targets(examples.labels, examples.places)]
+        for n, p, q in zip(names, predictors, probabilities, strict=True):
+            answers = withheld(p.task.decode(q), q, p.labels, abstain)
+            scores[n] = {**scores[n], **selective_scores(right, answers, abstain)}
     test = None
     if len(predictors) == 2:
         gold = first.task.space.targets(examples.labels, examples.places)
@@ -166,31 +175,34 @@ def predict_lines(
     as_json: bool = False,
     form: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    abstain: float | None = None,
 ) -> Iterator[str]:
     """Output lines in input order: JSON objects, the task's format ``form``, or columns to read (of a classifier: the
-    answer, its probability, the text). settings: as `load`."""
+    answer, its probability, the text). settings: as `load`. abstain: a classifier's less probable answers are
+    withheld."""
     predictor = load(model, settings)
     if isinstance(predictor, TaskPredictor):
+        _refuse_abstaining(abstain)
         yield from _task_lines(predictor, data, DataConfig(train=data, text=text, pair=pair), as_json, form)
         return
     if form is not None:
         raise ConfigError(f"a classifier has no output format {form!r}", where="--format", cure="use --json")
     labels = predictor.labels
-    inputs = _inputs(data, text, pair, predictor.task.pairs)
+    inputs = read_inputs(data, text, pair, predictor.task.pairs)
     texts, copies = _tee(inputs)
-    for answer in predictor.predict_stream(texts):
+    for answer in predictor.predict_stream(texts, abstain=abstain):
         source = copies.popleft()
         if as_json:
             yield json.dumps(_row(answer, source, labels), ensure_ascii=False)
         else:
             shown = source if isinstance(source, str) else " | ".join(source)
-            yield f"{_shown(answer)}\t{' '.join(shown.split())[:120]}"
+            yield f"{_shown(answer, labels)}\t{' '.join(shown.split())[:120]}"
 
 
 def predict_file(
     model: str | Path, data: str, out: str | Path, *, text: str | None = None, pair: str | None = None,
     as_json: bool = False, form: str | None = None, overwrite: bool = False,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None, abstain: float | None = None,
 ) -> Path:  # fmt: skip
     """What ``predict_lines`` gives, or a format that is no text, as a file that is there whole or not at all."""
     out = Path(out)
@@ -203,7 +215,8 @@ def predict_file(
             config = DataConfig(train=data, text=text, pair=pair)
             replace(out, kind.files[form](predictor.predict_stream(kind.unlabelled(data, config, task))))
             return out
-    lines = predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings)
+    lines = predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings,
+                          abstain=abstain)  # fmt: skip
     replace(out, "".join(f"{line}\n" for line in lines).encode("utf-8"))
     return out
 
@@ -225,6 +238,11 @@ def _task_lines(
         yield json.dumps(jsonable(task.row(given, answer)), ensure_ascii=False) if as_json else task.line(given, answer)
 
 
+def _refuse_abstaining(abstain: float | None) -> None:
+    if abstain is not None:
+        raise ConfigError("only a classifier's answers can be withheld", where="--abstain", cure="leave it out")
+
+
 def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], deque[Any]]:
     """The inputs, and the list of those read but not answered yet (predict_stream reads a block ahead)."""
     ahead: deque[Any] = deque()
@@ -237,7 +255,8 @@ def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], deque[Any]]:
     return read(), ahead
 
 
-def _inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> Iterator[Any]:
+def read_inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> Iterator[Any]:
+    """Texts, or (first, second), of a file or of standard input, "-", a line each."""
     if data == "-":
         for number, raw in enumerate(sys.stdin.buffer, start=1):
             line = raw.decode("utf-8", errors="replace").rstrip("\r\n")
@@ -266,8 +285,11 @@ def _row(answer: Prediction, source: Any, labels: tuple[str, ...]) -> dict[str, 
     return {**row, "prediction": value, "probabilities": named}
 
 
-def _shown(answer: Prediction) -> str:
+def _shown(answer: Prediction, labels: tuple[str, ...]) -> str:
+    """The answer and its probability; of none or several that of the likeliest label."""
     if isinstance(answer.value, float):
         return f"{answer.value:.4g}"
-    value = (", ".join(answer.value) or "(none)") if isinstance(answer.value, tuple) else str(answer.value)
-    return f"{value}\t{float(np.max(answer.probabilities)):.3f}"
+    value = ", ".join(answer.value) if isinstance(answer.value, tuple) else answer.value
+    one = value in labels and not isinstance(answer.value, tuple)
+    probability = answer.probabilities[labels.index(value)] if one else np.max(answer.probabilities)
+    return f"{value or '(none)'}\t{float(probability):.3f}"

@@ -84,7 +84,9 @@ def _details(
     if task.kind != "single":
         return {}
     assert raw is not None
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    index = {name: i for i, name in enumerate(task.labels)}
+    predicted = np.array([index[name] for name in task.decode(probabilities)])
+    confidence = probabilities[np.arange(len(predicted)), predicted]
     matrix = np.zeros((len(task.labels), len(task.labels)), dtype=int)
     np.add.at(matrix, (gold, predicted), 1)
     wrong = np.flatnonzero(predicted != gold)

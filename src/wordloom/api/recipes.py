@@ -27,6 +27,7 @@ from wordloom.config import (
     CompareConfig,
     CorpusConfig,
     DataConfig,
+    LoraConfig,
     MaskedConfig,
     ModelConfig,
     Recipe,
@@ -53,6 +54,7 @@ TABLES: dict[str, type[Strict]] = {
     "compare": CompareConfig,
     "vectors": VectorsConfig,
     "choose": ChooseConfig,
+    "lora": LoraConfig,
 }
 
 
@@ -108,7 +110,7 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     if recipe.corpus is not None:
         folder = run.path / "pretrained"
         if not finished(folder):
-            first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None})
+            first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None, "lora": None})
             pretrain(None, folder, recipe=first, resume=folder.exists(), quiet=quiet)
         model = str(folder)
     else:
@@ -138,7 +140,7 @@ def _second_stage(recipe: Recipe) -> Recipe:
     values = recipe.model_dump(exclude_unset=True, exclude_none=True)
     if "corpus" in values:
         values["train"] = values.get("finetune", {})
-        values = {k: v for k, v in values.items() if k in ("train", "task", "data", "compare")}
+        values = {k: v for k, v in values.items() if k in ("train", "task", "data", "compare", "lora")}
     return recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=DEFAULTS)
 
 

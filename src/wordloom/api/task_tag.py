@@ -13,8 +13,7 @@ from wordloom.data.examples import read_examples
 from wordloom.data.readers import file_format, raw_lines, reject_binary, strict_decode
 from wordloom.data.tagged import Tagged, TagInput, read_tagged
 from wordloom.errors import ConfigError
-from wordloom.model.architecture import Architecture
-from wordloom.model.build import AnyArchitecture
+from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.tasks.tag import Tagging, TagStream
 from wordloom.tasks.tag_baseline import baseline
 
@@ -25,7 +24,7 @@ def read(path: str, data: DataConfig, config: TagConfig) -> Tagged:
 
 
 def refuse(arch: AnyArchitecture) -> None:
-    if isinstance(arch, Architecture) and arch.decoder_layers:
+    if reads_source(arch):
         raise ConfigError("an encoder-decoder writes text, and a tagger labels the words that are there",
                           where="model", cure="start from an encoder, a causal or a recurrent model")  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from wordloom.cli.options import (
+    Abstain,
     AsJson,
     Epochs,
     Kind,
@@ -191,6 +192,7 @@ def evaluate(
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
+    abstain: Abstain = None,
     settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +207,7 @@ def evaluate(
         report = api.evaluate_vectors(models[:-1], models[-1])
     else:
         report = api.evaluate(
-            models[:-1], models[-1], text=text, label=label, pair=pair, settings=settings_of(settings)
+            models[:-1], models[-1], text=text, label=label, pair=pair, settings=settings_of(settings), abstain=abstain
         )
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
@@ -226,20 +228,35 @@ def predict(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="write there instead of on standard output")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
+    abstain: Abstain = None,
+    zero_shot: Annotated[
+        list[str] | None,
+        typer.Option("--zero-shot", metavar="LABEL=WORDS", help="labels by description, repeatable; RUN is a run of "
+                     "--task retrieve, or word vectors"),
+    ] = None,
     settings: Set = None,
-) -> None:
+) -> None:  # fmt: skip
     """Predict, in input order: a table, JSON lines with --json, or --format."""
     from wordloom import api
 
+    if zero_shot:
+        idle = {"--format": form, "--out": out, "--abstain": abstain, "--pair": pair, "--set": settings or None}
+        wrong = next((name for name, value in idle.items() if value is not None), None)
+        if wrong is not None:
+            raise ConfigError("has no meaning with --zero-shot", where=wrong, cure="leave it out")
+        for line in api.zero_shot_lines(model, data, zero_shot, text=text, as_json=as_json):
+            print(line)
+        return
     if data == "-" and sys.stdin.isatty():
         print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
     if out is not None:
         given: dict[str, Any] = {"text": text, "pair": pair, "as_json": as_json, "form": form, "overwrite": overwrite}
+        given["abstain"] = abstain
         given["settings"] = settings_of(settings)
         print(f"answers: {api.predict_file(model, data, out, **given)}")
         return
     for line in api.predict_lines(
-        model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings_of(settings)
+        model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings_of(settings), abstain=abstain
     ):
         print(line)
 

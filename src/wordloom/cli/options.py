@@ -33,6 +33,10 @@ Kind = Annotated[
     str | None,
     typer.Option("--kind", metavar="KIND", help="of labels: single, multi, regression; guessed and stated when absent"),
 ]
+Abstain = Annotated[
+    float | None,
+    typer.Option("--abstain", metavar="P", help="withhold a classifier's answers of less than this probability"),
+]
 Steps = Annotated[int | None, typer.Option(help="how long, in updates of the weights")]
 Epochs = Annotated[float | None, typer.Option(help="how long, in passes over the data")]
 Minutes = Annotated[float | None, typer.Option(help="how long, in minutes: the number of steps is fitted to it")]

@@ -127,8 +127,8 @@ def read_asked(path: str, *, prompt: str | None = None, text: str | None = None)
 def _raw(path: str) -> Prompts:
     corpus = Corpus(CorpusConfig(paths=(path,)))
     found = [(d.text, f"{d.file}:{d.line}") for d in corpus]
-    notes = "; ".join(corpus.report.lines())
-    return Prompts([""] * len(found), [t for t, _ in found], [p for _, p in found], f"{path}: raw text; {notes.replace(path + ': ', '')}")
+    notes = "; ".join(corpus.report.lines()).replace(f"{path}: ", "")
+    return Prompts([""] * len(found), [t for t, _ in found], [p for _, p in found], f"{path}: raw text; {notes}")
 
 
 def _texts(table: Table, asked: str | None) -> Prompts:

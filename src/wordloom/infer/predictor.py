@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
+from wordloom.infer.abstaining import refuse_abstaining, withheld
 from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.metrics import Score
 from wordloom.model.build import AnyArchitecture
@@ -124,9 +125,21 @@ class Predictor:
     def kind(self) -> str:
         return str(self.task.kind)
 
-    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Any]:
-        """A label, a tuple of labels, or a number per text, in input order. Raises DataError for other input."""
-        return self.task.decode(self.predict_proba(texts, pairs))
+    def predict(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, abstain: float | None = None
+    ) -> list[Any]:
+        """A label, a tuple of labels, or a number per text, in input order. Raises DataError for other input.
+
+        abstain: None in place of a label whose probability is less.
+        """
+        return self._decode(self.predict_proba(texts, pairs), abstain)
+
+    def _decode(self, probabilities: NDArray[np.float64], abstain: float | None) -> list[Any]:
+        answers = self.task.decode(probabilities)
+        if abstain is None:
+            return answers
+        refuse_abstaining(self.kind, abstain)
+        return withheld(answers, probabilities, self.labels, abstain)
 
     def predict_proba(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float64]:
         """(E, C) temperature-scaled probabilities, or (E,) numbers for regression."""
@@ -135,9 +148,10 @@ class Predictor:
         return np.concatenate([self._proba(texts[b], None if pairs is None else pairs[b]) for b in blocks])
 
     def predict_stream(
-        self, texts: Iterable[str] | Iterable[tuple[str, str]], chunk: int = 512
+        self, texts: Iterable[str] | Iterable[tuple[str, str]], chunk: int = 512, *, abstain: float | None = None
     ) -> Iterator[Prediction]:
-        """Answers in input order for more texts than memory holds; pairs as (first, second). Reads ``chunk`` ahead."""
+        """Answers in input order for more texts than memory holds; pairs as (first, second). Reads ``chunk`` ahead.
+        abstain: as ``predict``."""
         source: Iterator[Any] = iter(texts)
         while block := list(islice(source, chunk)):
             if self.task.pairs and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in block):
@@ -146,7 +160,7 @@ class Predictor:
             second = [b[1] for b in block] if self.task.pairs else None
             self._check(first, second)
             probabilities = self._proba(first, second)
-            yield from map(Prediction, self.task.decode(probabilities), probabilities)
+            yield from map(Prediction, self._decode(probabilities, abstain), probabilities)
 
     def evaluate(
         self, data: Examples | str | Path, *, text: str | None = None, label: str | None = None, pair: str | None = None

@@ -24,6 +24,7 @@ from wordloom.metrics import MAIN, Kind, Score, classification_scores, point_sco
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.heads import ClassifyHead, usual_pooling
 from wordloom.tasks.calibrate import calibrated, fit_temperature
+from wordloom.tasks.decisions import Threshold, refuse_threshold
 from wordloom.tasks.epochs import Epochs
 from wordloom.tasks.labels import LabelSpace
 from wordloom.tasks.windows import Ints, Windows, by_budget, lay_out, make_windows
@@ -46,11 +47,13 @@ class Classify:
         length: int,
         pairs: bool = False,
         temperature: float = 1.0,
+        threshold: Threshold | None = None,
         valid: Examples | None = None,
     ):
         """length: tokens of a window, special tokens included. valid: what ``evaluate`` measures."""
         self.config, self.space, self.tokenizer, self.length = config, space, tokenizer, length
         self.pairs, self.temperature, self.budget = pairs, temperature, BUDGET
+        self.threshold = threshold
         self.pad_id = int(tokenizer.pad_id or 0)
         self._weights = torch.tensor(space.weights, dtype=torch.float32)
         self._valid = None if valid is None else (self.windows(valid.texts, valid.pairs), self.targets(valid))
@@ -72,6 +75,8 @@ class Classify:
         """
         kind: Kind = train.kind if config.kind == "auto" else config.kind
         space = LabelSpace.fit(train.labels or [], kind, config.class_weights == "balanced", names)
+        if config.positive is not None:
+            refuse_threshold(config.positive, kind, space.names)
         return cls(config, space, tokenizer, length=length, pairs=train.pairs is not None, valid=valid)
 
     # ------------------------------------------------------------------------------------ the task's values
@@ -91,6 +96,7 @@ class Classify:
     def settings(self) -> dict[str, Any]:
         """JSON for ``wordloom.json``; ``Classify.restore`` reads it."""
         return {"name": "classify", "length": self.length, "pairs": self.pairs, "temperature": self.temperature,
+                "threshold": None if self.threshold is None else self.threshold.to_json(),
                 "config": self.config.model_dump(), **self.space.to_json()}  # fmt: skip
 
     @classmethod
@@ -102,10 +108,12 @@ class Classify:
         try:
             length, pairs = int(settings["length"]), bool(settings["pairs"])
             temperature, config = float(settings["temperature"]), dict(settings["config"])
+            kept = settings.get("threshold")
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"the task's settings are damaged ({error})", cure="fine-tune again") from None
         return cls(make(ClassifyConfig, config), LabelSpace.from_json(dict(settings)), tokenizer,
-                   length=length, pairs=pairs, temperature=temperature)  # fmt: skip
+                   length=length, pairs=pairs, temperature=temperature,
+                   threshold=None if kept is None else Threshold.from_json(kept))  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- examples
 
@@ -162,11 +170,18 @@ class Classify:
         return {"loss": float(self._losses(logits.double(), targets).mean()), **values}
 
     def calibrate(self, model: nn.Module) -> float:
-        """Set, and return, the temperature that the validation part asks for (1 for regression)."""
+        """Set, and return, the temperature that the validation part asks for (1 for regression); then the threshold,
+        where the recipe asks for a precision."""
         if self._valid is None:
             raise ValueError("this task was built without a validation part")
         windows, targets = self._valid
-        self.temperature = fit_temperature(self.window_logits(model, windows), targets, self.kind)
+        logits = self.window_logits(model, windows)
+        self.temperature = fit_temperature(logits, targets, self.kind)
+        label, wanted = self.config.positive, self.config.precision
+        if label is not None and wanted is not None:
+            index = self.labels.index(label)
+            right = (targets == index).numpy()
+            self.threshold = Threshold.fit(label, self.probabilities(logits)[:, index], right, wanted)
         return self.temperature
 
     # ----------------------------------------------------------------------------------------- prediction
@@ -198,7 +213,9 @@ class Classify:
         return calibrated(logits, self.kind, self.temperature)
 
     def decode(self, probabilities: NDArray[np.float64]) -> list[Any]:
-        return self.space.decode(probabilities)
+        if self.threshold is None:
+            return self.space.decode(probabilities)
+        return [self.labels[i] for i in self.threshold.decide(probabilities, self.labels)]
 
     def _gold(self, targets: Tensor) -> NDArray:
         values = targets.numpy()
@@ -206,7 +223,12 @@ class Classify:
 
     def scores(self, examples: Examples, probabilities: NDArray[np.float64]) -> dict[str, Score]:
         gold = self.space.targets(examples.labels or [], examples.places)
-        return classification_scores(gold, probabilities, self.kind, self.labels)
+        found = classification_scores(gold, probabilities, self.kind, self.labels)
+        if self.threshold is None:
+            return found
+        note = "of the likeliest label, without the threshold"
+        plain = {k: replace(v, note=note) if k in ("accuracy", "macro_f1", "mcc") else v for k, v in found.items()}
+        return {**plain, **self.threshold.scores(gold, probabilities, self.labels)}
 
 
 def window_logits(model: Any, batch: Batch) -> Tensor:

@@ -63,7 +63,11 @@ def read_sentence_rule(folder: str | Path, positions: int) -> SentenceRule:
 
 def write_sentence_files(folder: Path, rule: SentenceRule, width: int) -> None:
     """Beside config.json, weights and tokenizer that are there already. width: D of the vectors."""
-    paths = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if rule.normalized else [])]
+    paths = [
+        ("Transformer", ""),
+        ("Pooling", "1_Pooling"),
+        *([("Normalize", "2_Normalize")] if rule.normalized else []),
+    ]
     rows = [{"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for i, (kind, path) in enumerate(paths)]  # fmt: skip
     (folder / MODULES).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -110,5 +114,3 @@ def _length(folder: Path, positions: int) -> int:
     stated = _optional(folder / "sentence_bert_config.json").get("max_seq_length")
     stated = stated or _optional(folder / "tokenizer_config.json").get("model_max_length")
     return min(int(stated), positions) if isinstance(stated, (int, float)) and stated > 0 else positions
-
-
