@@ -300,7 +300,9 @@ def families_speed(r: dict[str, Any]) -> Iterator[str]:
                 f"{late['ours']:.3f} / {late['theirs']:.3f}" if late else "",
             ]
         )
-    yield _table(["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows)
+    yield _table(
+        ["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows
+    )
 
 
 def _times(ratio: dict[str, float]) -> str:

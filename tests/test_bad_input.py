@@ -343,7 +343,7 @@ def test_data_of_another_question(check: Callable[[str, Words], None], tmp_path:
     check("3 models were given", ["evaluate", fine, fine, fine, runs.labelled])
     check("0 models were given", ["evaluate", runs.labelled])
     check("no column 'body'", ["predict", fine, runs.labelled, "--text", "body"])
-    check("unknown task 'tag'", ["finetune", fine, runs.labelled, "-o", tmp_path / "out", "--task", "tag"])
+    check("unknown task 'tagg'", ["finetune", fine, runs.labelled, "-o", tmp_path / "out", "--task", "tagg"])
 
 
 def _other_labels(runs: Runs, folder: Path) -> Path:

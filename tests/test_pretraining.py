@@ -19,7 +19,7 @@ from wordloom import api, presets
 from wordloom.api.held_out import held_out_scores
 from wordloom.api.operations import flops_per_token, training_operations
 from wordloom.api.pretraining import start_from_frequencies
-from wordloom.config import CausalConfig, MaskedConfig, ReplacedConfig, SpansConfig, TokenizerConfig
+from wordloom.config import CausalConfig, MaskedConfig, ReplacedConfig, SpansConfig, TokenizerConfig, read_recipe
 from wordloom.data.batch import IGNORE, Batch
 from wordloom.model.build import make_body
 from wordloom.model.heads import CausalHead, MaskedHead, TokenHead
@@ -120,3 +120,9 @@ def test_electra_is_read_by_two_networks() -> None:
     assert training_operations(CausalConfig(), arch, T) == flops_per_token(arch, T, 1.0) == pytest.approx(whole)
     narrow = presets.architecture("albert-tiny", 100, width=8, heads=2, ffn_width=16, embedding_width=2)
     assert flops_per_token(narrow, T, 1.0) == pytest.approx(6 * (1024 + 8 * 2 + 2 * 100) + 12 * 2 * T * 8)
+
+
+def test_keys_of_a_presets_objective_need_not_name_it(tmp_path: Path) -> None:
+    run = api.pretrain(tiny.write_corpus(tmp_path / "corpus.txt"), tmp_path / "run", preset="t5-tiny", quiet=True,
+                       sentinels=4, **tiny.MODEL, **tiny.TRAIN, **{"tokenizer.vocab_size": 300})  # fmt: skip
+    assert read_recipe(run.path / "recipe.toml").objective == SpansConfig(sentinels=4)

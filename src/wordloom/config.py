@@ -388,9 +388,10 @@ class RolesConfig(Strict):
         "gold", description="which predicates f1 is of; gold: those of the data, as usually published"
     )
     encoding: Literal["auto", "predicate", "sentence"] = Field(
-        "auto", description="predicate: the sentence is read once per predicate, which is marked in it; sentence: once, "
-        "and BiLSTM layers of the head pair it with each predicate; auto: predicate where attention sees both sides",
-    )  # fmt: skip
+        "auto",
+        description="predicate: the sentence is read once per predicate, which is marked in it; sentence: once, and "
+        "BiLSTM layers of the head pair it with each predicate; auto: predicate where attention sees both sides",
+    )
     layers: int = Field(1, gt=0, description="BiLSTM layers of the head; encoding sentence only")
     dropout: float = Field(0.1, ge=0, lt=1)
     layout: Literal["auto", "propbank", "conll2012", "conll2005"] = Field(

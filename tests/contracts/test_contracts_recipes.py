@@ -55,7 +55,8 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
     if recipe.corpus is None and recipe.model.start is not None and recipe.model.start not in presets.PRESETS:
         start = folder / "start"
         tokenizer = {"tokenizer.vocab_size": 150}
-        api.pretrain(tiny.write_corpus(folder / "corpus.txt"), start, preset="bert-tiny", quiet=True,
+        preset = "gpt2-tiny" if recipe.task is not None and recipe.task.name == "generate" else "bert-tiny"
+        api.pretrain(tiny.write_corpus(folder / "corpus.txt"), start, preset=preset, quiet=True,
                      **tiny.MODEL, **tiny.TRAIN, **tokenizer)  # fmt: skip
         values["model.start"] = str(start)
     return values

@@ -218,7 +218,8 @@ def small(name: str) -> dict[str, object]:
     row = presets.PRESETS[name]
     if row.kind is Architecture:
         return {"width": 16, "heads": 2, "ffn_width": 64, "layers": 2, "max_positions": 16}
-    return {"width": 16, "hidden": 16}
+    known = {field.name for field in dataclasses.fields(presets.PRESETS[name].kind)}
+    return {key: 16 for key in ("width", "hidden") if key in known}
 
 
 TWINS = {

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def pretrain(
         recipe = own_recipe(out)
     if corpus is not None:
         settings["corpus.paths"] = [str(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
-    chosen = recipe_from(settings, TABLES, base=recipe)
+    chosen = recipe_from(settings, TABLES, base=recipe, defaults=_own_objective(settings))
     chosen = with_defaults(chosen)
     required(chosen.corpus, "corpus", "pretrain")
     world = parallel.start()
@@ -105,6 +105,13 @@ def pretrain(
             return _train(run, chosen, world, resume=resume, again=again, quiet=quiet)
     finally:
         parallel.stop()
+
+
+def _own_objective(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The objective of the preset that is named: its keys can be set without naming it."""
+    name = settings.get("preset") or settings.get("model.preset")
+    row = presets.PRESETS.get(str(name))
+    return {} if row is None else {"objective.name": str(row.defaults.get("objective.name", "masked"))}
 
 
 def with_defaults(recipe: Recipe) -> Recipe:

@@ -110,7 +110,7 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     if recipe.corpus is not None:
         folder = run.path / "pretrained"
         if not finished(folder):
-            first = recipe.model_copy(update={"task": None, "data": None, "finetune": None, "compare": None, "lora": None})
+            first = recipe.model_copy(update=dict.fromkeys(("task", "data", "finetune", "compare", "lora")))
             pretrain(None, folder, recipe=first, resume=folder.exists(), quiet=quiet)
         model = str(folder)
     else:

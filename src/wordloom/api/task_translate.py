@@ -73,7 +73,7 @@ def n_best(pairs: Iterator[tuple[str, Written]]) -> Iterator[str]:
             yield f"{number} ||| {' '.join(text.split())} ||| {score:.4f}"
 
 
-# measured on Multi30k (recipes/multi30k-transformer.toml); the rate is for rows of width 256
+# Multi30k, 4 x 128 and post-norm: at 5e-3 every source got the same answer, at 1.5e-3 and below the source is read
 DEFAULTS: dict[str, Any] = {
     "tokenizer.kind": "byte-bpe",
     "tokenizer.lowercase": False,

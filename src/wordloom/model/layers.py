@@ -40,7 +40,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
-    """Normalise over the last dimension D with the biased variance (Ba et al. 2016, section 3.1)."""
+    """Normalise over the last dimension D with the biased variance (Ba et al. 2016, section 3)."""
     return F.layer_norm(x, (x.shape[-1],), weight, bias, eps)
 
 

@@ -1,4 +1,4 @@
-"""The causal objective: predict the next token (Bengio et al. 2003, equation 1; Radford et al. 2018, equation 1)."""
+"""The causal objective: predict the next token (Bengio et al. 2003, section 1; Radford et al. 2018, equation 1)."""
 
 from __future__ import annotations
 
