@@ -79,9 +79,9 @@ def probe(run: Path) -> dict[str, Any]:
     from wordloom.config import ClassifyConfig, Recipe
     from wordloom.data.examples import read_examples
     from wordloom.metrics import gain_over_seeds
-    from wordloom.tasks.classify import Classify
-    from wordloom.tasks.features_encoder import encode
-    from wordloom.tasks.linear import DENSE_GRID, fit_linear
+    from wordloom.tasks.classify.features_encoder import encode
+    from wordloom.tasks.classify.linear import DENSE_GRID, fit_linear
+    from wordloom.tasks.classify.task import Classify
 
     train, test = (read_examples(str(DATA / "classify" / "agnews10k" / f"{name}.tsv")) for name in ("train", "test"))
     train, held = train.sample(PROBED, 0).split(0.2, 0)

@@ -160,7 +160,7 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     from wordloom.api.start import open_start
     from wordloom.config import ClassifyConfig, ModelConfig, Recipe
     from wordloom.model.interop import save_hf
-    from wordloom.tasks.classify import Classify
+    from wordloom.tasks.classify.task import Classify
 
     examples = read("train")
     recipe = Recipe(model=ModelConfig(dropout=0.1, attention_dropout=0.1))
@@ -205,7 +205,7 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     from wordloom.model.model import Model
     from wordloom.model.transformer import Transformer
     from wordloom.run import Run
-    from wordloom.tasks.classify import Classify, ClassifyStream
+    from wordloom.tasks.classify.task import Classify, ClassifyStream
     from wordloom.text.tokenizer import Tokenizer
     from wordloom.train.loop import fit
 

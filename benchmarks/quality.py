@@ -105,7 +105,7 @@ def _row(correct: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, Any]:
 def sms(runs: Path, folds: int = 10) -> dict[str, Any]:
     """Ten folds over the messages left after removing repeats; each message is scored once, by a model that never
     saw it. The threshold-free recall is at a false-positive rate of at most 0.5 %."""
-    from wordloom.tasks.baseline import fit_baseline
+    from wordloom.tasks.classify.baseline import fit_baseline
 
     path = DATA / "classify/sms_spam/sms.tsv"
     examples = read_examples(str(path), label="1", text="2")

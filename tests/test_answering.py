@@ -17,7 +17,7 @@ from wordloom.api.answering import DocumentReader
 from wordloom.config import AnswerConfig
 from wordloom.data.questions import read_questions
 from wordloom.errors import ConfigError, DataError
-from wordloom.tasks.answer import Reader
+from wordloom.tasks.answer.task import Reader
 
 NAMES, PLACES = ("anna", "berta", "carla", "dora", "emil"), ("rome", "paris", "oslo", "cairo", "delhi")
 

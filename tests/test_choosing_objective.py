@@ -24,8 +24,8 @@ from wordloom.api.start import open_start
 from wordloom.config import ClassifyConfig, DataConfig, Recipe
 from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError, DataError
-from wordloom.tasks.classify import Classify
-from wordloom.tasks.features_encoder import encode
+from wordloom.tasks.classify.features_encoder import encode
+from wordloom.tasks.classify.task import Classify
 
 NAMES = ("causal", "masked", "hybrid", "replaced", "permuted", "spans")
 SMALL: dict[str, Any] = {

@@ -21,8 +21,8 @@ from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.architecture import Architecture
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
-from wordloom.tasks.decisions import Threshold, share
-from wordloom.tasks.retrieve import Retrieve
+from wordloom.tasks.classify.decisions import Threshold, share
+from wordloom.tasks.retrieve.task import Retrieve
 from wordloom.text.tokenizer import Tokenizer
 
 VALUES: dict[str, Any] = {**tiny.TRAIN, "train.steps": 40, "train.lr": 3e-3, "baseline": False, "quiet": True}

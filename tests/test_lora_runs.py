@@ -14,7 +14,7 @@ from cli_runs import Runs
 from wordloom import api
 from wordloom.errors import ConfigError
 from wordloom.model.interop import load_bundle
-from wordloom.tasks.classify import ClassifyStream
+from wordloom.tasks.classify.task import ClassifyStream
 
 VALUES: dict[str, Any] = {**tiny.TRAIN, "train.lr": 1e-2, "train.save_every": 1, "lora.rank": 2, "baseline": False,
                           "quiet": True}  # fmt: skip

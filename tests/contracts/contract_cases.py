@@ -31,7 +31,7 @@ from wordloom.model.recurrent import DROPOUTS
 from wordloom.objectives.pretraining import Pretraining
 from wordloom.objectives.targets import states_of
 from wordloom.run import Run
-from wordloom.tasks.classify import Classify, ClassifyStream
+from wordloom.tasks.classify.task import Classify, ClassifyStream
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.loop import Outcome, fit
 from wordloom.train.stream import CorruptedStream
@@ -278,7 +278,7 @@ def outputs(setup: Setup, batch: Batch) -> torch.Tensor:
     model = setup.model.eval()
     with torch.no_grad():
         if not setup.case.pretrains:
-            from wordloom.tasks.classify import window_logits
+            from wordloom.tasks.classify.task import window_logits
 
             return window_logits(model, batch).flatten()
         hidden = states_of(model, batch, None)[0][batch.documents > 0]

@@ -15,7 +15,7 @@ from contract_cases import CASES, COVER, Case, Same, Setup, World, losses, set_u
 from torch import Tensor
 
 from wordloom.data.batch import Batch
-from wordloom.tasks.classify import ClassifyStream
+from wordloom.tasks.classify.task import ClassifyStream
 from wordloom.train.stream import CorruptedStream
 
 AMBIGUOUS = (

@@ -19,7 +19,7 @@ from wordloom.model.architecture import Architecture
 from wordloom.model.interop import save_bundle
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
-from wordloom.tasks.classify import Classify
+from wordloom.tasks.classify.task import Classify
 from wordloom.text.tokenizer import Tokenizer
 
 WORDS = ("good", "fine", "great", "bad", "poor", "dull", "the", "film", "was", "and", "very", "plot", "actor", "scene")

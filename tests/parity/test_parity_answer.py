@@ -16,7 +16,7 @@ from wordloom.errors import BundleError
 from wordloom.model.build import make_body
 from wordloom.model.interop import apply_states, load_bundle, load_hf, save_bundle
 from wordloom.model.model import Model
-from wordloom.tasks.answer import Reader, span_logits
+from wordloom.tasks.answer.task import Reader, span_logits
 
 transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)

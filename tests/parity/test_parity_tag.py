@@ -17,7 +17,7 @@ from wordloom.model.crf import CRF
 from wordloom.model.interop import apply_states, load_bundle, load_hf, save_bundle
 from wordloom.model.model import Model
 from wordloom.model.tag_head import TagHead
-from wordloom.tasks.tag import Tagging
+from wordloom.tasks.tag.task import Tagging
 from wordloom.text.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers")

@@ -12,10 +12,10 @@ from wordloom.data.questions import Question, Questions, Span
 from wordloom.errors import BundleError, DataError
 from wordloom.model.architecture import Architecture
 from wordloom.model.recurrent import RecurrentArchitecture
-from wordloom.tasks.answer import Reader, log_sum_exp, shared_loss
-from wordloom.tasks.answer_stream import AnswerStream
-from wordloom.tasks.answer_targets import make_targets
-from wordloom.tasks.answer_windows import make_answer_windows, tokens_of
+from wordloom.tasks.answer.stream import AnswerStream
+from wordloom.tasks.answer.targets import make_targets
+from wordloom.tasks.answer.task import Reader, log_sum_exp, shared_loss
+from wordloom.tasks.answer.windows import make_answer_windows, tokens_of
 from wordloom.text.tokenizer import Tokenizer
 
 RNG = np.random.default_rng(0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wordloom.data.questions import Question
-from wordloom.tasks.answer_documents import Passage, PassageRanker, answer_from, passages_of
-from wordloom.tasks.answer_spans import Candidate, Reading
+from wordloom.tasks.answer.documents import Passage, PassageRanker, answer_from, passages_of
+from wordloom.tasks.answer.spans import Candidate, Reading
 
 LONG = "The cat sat. " * 30 + "\n\n" + "他是漫画家！她也是。" * 40 + "x" * 700 + ". End."
 

@@ -8,8 +8,8 @@ import pytest
 
 from wordloom.data.questions import Question, Questions, Span
 from wordloom.metrics.squad import RULES
-from wordloom.tasks.answer_baseline import SlidingWindow, best_window
-from wordloom.tasks.answer_spans import Piece, best_threshold, read_spans
+from wordloom.tasks.answer.baseline import SlidingWindow, best_window
+from wordloom.tasks.answer.spans import Piece, best_threshold, read_spans
 
 CHINESE = "1928年，手塚治虫在日本大阪府出生。他是漫画家！The 😀 end。"
 

@@ -9,8 +9,8 @@ from wordloom.config import TokenizerConfig
 from wordloom.data.questions import Question, Span
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
-from wordloom.tasks.answer_stream import AnswerStream
-from wordloom.tasks.answer_windows import bounds_of, make_answer_windows, tokens_of, trimmed
+from wordloom.tasks.answer.stream import AnswerStream
+from wordloom.tasks.answer.windows import bounds_of, make_answer_windows, tokens_of, trimmed
 from wordloom.text.tokenizer import Tokenizer
 
 CHINESE = "1928年，手塚治虫在日本大阪府出生。他是漫画家！The 😀 end。"

@@ -10,10 +10,10 @@ from tiny_tasks import examples
 
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError, DataError
-from wordloom.tasks.baseline import Baseline, fit_baseline
-from wordloom.tasks.features import unspaced
-from wordloom.tasks.labels import LabelSpace
-from wordloom.tasks.linear import FIXED, GRID
+from wordloom.tasks.classify.baseline import Baseline, fit_baseline
+from wordloom.tasks.classify.features import unspaced
+from wordloom.tasks.classify.labels import LabelSpace
+from wordloom.tasks.classify.linear import FIXED, GRID
 
 
 def meaningful(count: int, seed: int = 0, names: tuple[str, ...] = ("neg", "pos")) -> Examples:

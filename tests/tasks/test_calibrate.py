@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wordloom.tasks.calibrate import RANGE, calibrated, fit_temperature, negative_log_likelihood
+from wordloom.tasks.classify.calibrate import RANGE, calibrated, fit_temperature, negative_log_likelihood
 
 
 def drawn(temperature: float, kind: str, n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ from wordloom.infer.predictor import Answers
 from wordloom.metrics import point_scores
 from wordloom.model.architecture import Architecture
 from wordloom.tasks.base import Task
-from wordloom.tasks.classify import Classify, ClassifyStream, pooled, window_logits
+from wordloom.tasks.classify.task import Classify, ClassifyStream, pooled, window_logits
 from wordloom.tasks.windows import lay_out
 from wordloom.text.tokenizer import Tokenizer
 

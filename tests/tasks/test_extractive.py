@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wordloom.data.parallel import Parallel
-from wordloom.tasks.extractive import DAMPING, Extractive, Lead, pagerank, sentences_of, terms_of
-from wordloom.tasks.word_by_word import WordByWord, model_1, tokens_of
+from wordloom.tasks.seq2seq.extractive import DAMPING, Extractive, Lead, pagerank, sentences_of, terms_of
+from wordloom.tasks.seq2seq.word_by_word import WordByWord, model_1, tokens_of
 
 TEXT = "The cat sat on the mat. A dog barked at the cat. The mat was red. Nobody knows the price of tea in China."
 

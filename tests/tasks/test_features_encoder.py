@@ -7,9 +7,9 @@ from tiny_tasks import build, examples
 
 from wordloom.config import ClassifyConfig
 from wordloom.model.architecture import Architecture
-from wordloom.tasks.classify import Classify
-from wordloom.tasks.features_encoder import encode, put_into_head
-from wordloom.tasks.linear import fit_linear
+from wordloom.tasks.classify.features_encoder import encode, put_into_head
+from wordloom.tasks.classify.linear import fit_linear
+from wordloom.tasks.classify.task import Classify
 from wordloom.text.tokenizer import Tokenizer
 
 

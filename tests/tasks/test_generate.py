@@ -20,9 +20,9 @@ from wordloom.errors import BundleError, ConfigError, DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.build import make_body
 from wordloom.model.model import Model
-from wordloom.tasks.bigram import Bigram
-from wordloom.tasks.continuations import sequences, window_edges
-from wordloom.tasks.generate import Asked, Generate, Yardstick, distinct
+from wordloom.tasks.generate.bigram import Bigram
+from wordloom.tasks.generate.continuations import sequences, window_edges
+from wordloom.tasks.generate.task import Asked, Generate, Yardstick, distinct
 from wordloom.text.tokenizer import Tokenizer
 
 PAIRS = (

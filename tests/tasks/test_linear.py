@@ -15,10 +15,10 @@ from tiny_tasks import examples
 from wordloom.data.examples import Examples
 from wordloom.errors import BundleError, DataError
 from wordloom.infer.linear import LinearPredictor, is_linear
-from wordloom.tasks.features import TfIdf
-from wordloom.tasks.features_vectors import Bag, WordRule, WordVectors
-from wordloom.tasks.labels import LabelSpace
-from wordloom.tasks.linear import DENSE_GRID, GRID, LinearClassifier, fit_linear
+from wordloom.tasks.classify.features import TfIdf
+from wordloom.tasks.classify.features_vectors import Bag, WordRule, WordVectors
+from wordloom.tasks.classify.labels import LabelSpace
+from wordloom.tasks.classify.linear import DENSE_GRID, GRID, LinearClassifier, fit_linear
 from wordloom.vectors.embeddings import Subwords, Vectors
 
 WORDS = ["the", "film", "good", "bad", "new_york", "new", "york", "don't"]

@@ -20,9 +20,9 @@ from wordloom.model.embed_head import EmbedHead
 from wordloom.model.model import Model
 from wordloom.model.recurrent import Recurrent, RecurrentArchitecture
 from wordloom.model.transformer import Transformer
-from wordloom.tasks.lexical import Bm25Baseline, hard_negatives, part_to_search
-from wordloom.tasks.retrieve import Retrieve, text_vectors
-from wordloom.tasks.retrieve_stream import RetrieveStream, draw_sentence
+from wordloom.tasks.retrieve.lexical import Bm25Baseline, hard_negatives, part_to_search
+from wordloom.tasks.retrieve.stream import RetrieveStream, draw_sentence
+from wordloom.tasks.retrieve.task import Retrieve, text_vectors
 from wordloom.text.tokenizer import Tokenizer
 
 NAMES = ("good", "fine", "great", "warm", "bright", "bad", "poor", "cold")

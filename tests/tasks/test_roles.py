@@ -14,11 +14,11 @@ from wordloom.errors import BundleError, ConfigError, DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.architecture import Architecture
 from wordloom.model.recurrent import RecurrentArchitecture
-from wordloom.tasks.roles import Roles, RolesStream
-from wordloom.tasks.roles_answers import Asked, asked_of, split_words
-from wordloom.tasks.roles_lexicon import Lexicon
-from wordloom.tasks.roles_reader import best_threshold, outputs, style_of
-from wordloom.tasks.roles_units import make_units, pieces_of, units_of
+from wordloom.tasks.roles.answers import Asked, asked_of, split_words
+from wordloom.tasks.roles.lexicon import Lexicon
+from wordloom.tasks.roles.reader import best_threshold, outputs, style_of
+from wordloom.tasks.roles.task import Roles, RolesStream
+from wordloom.tasks.roles.units import make_units, pieces_of, units_of
 from wordloom.text.tokenizer import Tokenizer
 
 

@@ -13,7 +13,7 @@ from wordloom.cli import app
 from wordloom.config import read_recipe
 from wordloom.data.frames import Argument, Frame, read_frames
 from wordloom.errors import ConfigError, DataError
-from wordloom.tasks.roles_answers import Answer
+from wordloom.tasks.roles.answers import Answer
 
 TINY = {
     "model.layers": 1, "model.width": 32, "model.heads": 2, "model.ffn_width": 32, "tokenizer.vocab_size": 60,

@@ -7,9 +7,9 @@ import pytest
 
 from wordloom.data.batch import IGNORE
 from wordloom.data.frames import Argument, Frame, FrameRecords, Sentence
-from wordloom.tasks.roles_baseline import MajorityRoles
-from wordloom.tasks.roles_decode import arguments_of, best_tags, tags_of
-from wordloom.tasks.roles_scores import (
+from wordloom.tasks.roles.baseline import MajorityRoles
+from wordloom.tasks.roles.decode import arguments_of, best_tags, tags_of
+from wordloom.tasks.roles.scores import (
     all_tallies,
     argument_counts,
     argument_tallies,

@@ -18,9 +18,9 @@ from wordloom.errors import BundleError, ConfigError, DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.build import make_body
 from wordloom.model.model import Model
-from wordloom.tasks.pair_rows import lay_pairs, place_pairs
-from wordloom.tasks.seq2seq import Seq2Seq
-from wordloom.tasks.writing import Written, search
+from wordloom.tasks.seq2seq.pair_rows import lay_pairs, place_pairs
+from wordloom.tasks.seq2seq.task import Seq2Seq
+from wordloom.tasks.seq2seq.writing import Written, search
 from wordloom.text.tokenizer import Tokenizer
 
 PAIRS = (

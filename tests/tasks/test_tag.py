@@ -19,10 +19,10 @@ from wordloom.model.build import make_body
 from wordloom.model.crf import NEVER, Chain
 from wordloom.model.model import Model
 from wordloom.model.recurrent import RecurrentArchitecture
-from wordloom.tasks.spans import LabelSet, best_labels, with_scores
-from wordloom.tasks.tag import Tagging, TagStream
-from wordloom.tasks.tag_scores import details, tallies
-from wordloom.tasks.tag_windows import _covered, _to_part, align, window
+from wordloom.tasks.tag.scores import details, tallies
+from wordloom.tasks.tag.spans import LabelSet, best_labels, with_scores
+from wordloom.tasks.tag.task import Tagging, TagStream
+from wordloom.tasks.tag.windows import _covered, _to_part, align, window
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.text.units import find_units
 
@@ -391,7 +391,7 @@ def test_text_and_tokens_as_input(tokenizer: Tokenizer, arch: Architecture) -> N
 
 
 def test_the_rule_for_raw_text_follows_the_training_data(tokenizer: Tokenizer) -> None:
-    from wordloom.tasks.tag import fitting_rule
+    from wordloom.tasks.tag.task import fitting_rule
 
     def spans(text: str, *found: Span) -> Tagged:
         return Tagged([text], [None], [found], [frozenset()], ["a:1"], "")
@@ -421,7 +421,7 @@ def test_labels_of_training_are_those_of_the_spans(tokenizer: Tokenizer, arch: A
 
 
 def test_baselines_learn_the_words() -> None:
-    from wordloom.tasks.tag_baseline import FeatureCRF, WordTags, shape
+    from wordloom.tasks.tag.baseline import FeatureCRF, WordTags, shape
 
     pytest.importorskip("pycrfsuite")
     data, held = sentences(80, seed=1), sentences(20, seed=9)

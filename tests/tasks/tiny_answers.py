@@ -8,7 +8,7 @@ from wordloom.config import AnswerConfig
 from wordloom.data.questions import Question, Questions, Span
 from wordloom.model.build import make_body
 from wordloom.model.model import Model
-from wordloom.tasks.answer import Reader
+from wordloom.tasks.answer.task import Reader
 from wordloom.text.tokenizer import Tokenizer
 
 

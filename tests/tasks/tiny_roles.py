@@ -11,7 +11,7 @@ from wordloom.config import RolesConfig, TokenizerConfig
 from wordloom.data.frames import Argument, Frame, FrameRecords, Sentence, frame_lines
 from wordloom.model.build import AnyArchitecture, make_body
 from wordloom.model.model import Model
-from wordloom.tasks.roles import Roles
+from wordloom.tasks.roles.task import Roles
 from wordloom.text.tokenizer import Tokenizer
 
 NAMES = ("she", "he", "the dog", "a very old man", "nobody")

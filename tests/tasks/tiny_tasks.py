@@ -7,7 +7,7 @@ from wordloom.data.examples import Examples
 from wordloom.model.architecture import Architecture
 from wordloom.model.model import Model
 from wordloom.model.transformer import Transformer
-from wordloom.tasks.classify import Classify
+from wordloom.tasks.classify.task import Classify
 
 WORDS = (
     *("good", "fine", "great", "warm", "bright", "bad", "poor", "cold", "dull", "grim"),

@@ -9,8 +9,8 @@ from wordloom.api.loading import load
 from wordloom.data.documents import Documents
 from wordloom.errors import ConfigError, DataError
 from wordloom.run import read_manifest
-from wordloom.tasks.answer import Reader
-from wordloom.tasks.answer_documents import Answered, Passage, PassageRanker, Ranker, answer_from, passages_of
+from wordloom.tasks.answer.documents import Answered, Passage, PassageRanker, Ranker, answer_from, passages_of
+from wordloom.tasks.answer.task import Reader
 
 
 class DocumentReader:

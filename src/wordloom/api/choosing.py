@@ -33,7 +33,7 @@ from wordloom.errors import ConfigError, DataError, RunError
 from wordloom.metrics import MAIN
 from wordloom.report import render
 from wordloom.run import Run, write_json
-from wordloom.tasks.labels import LabelSpace
+from wordloom.tasks.classify.labels import LabelSpace
 from wordloom.train import machine, parallel
 
 

@@ -24,7 +24,7 @@ from wordloom.metrics import MAIN, Paired, gain_over_seeds
 from wordloom.model.interop.files import atomic_folder
 from wordloom.report import render
 from wordloom.run import Run, read_manifest, write_json
-from wordloom.tasks.baseline import fit_baseline
+from wordloom.tasks.classify.baseline import fit_baseline
 from wordloom.train import parallel
 
 Data = tuple[Examples, Examples | None, Examples | None]  # train, valid, test

@@ -19,8 +19,8 @@ from wordloom.api.embeddings import are_vectors
 from wordloom.api.linear import open_given
 from wordloom.api.loading import load, read_inputs
 from wordloom.errors import ConfigError, DataError
-from wordloom.tasks.features_vectors import WordRule, WordVectors
-from wordloom.tasks.retrieve import Retrieve
+from wordloom.tasks.classify.features_vectors import WordRule, WordVectors
+from wordloom.tasks.retrieve.task import Retrieve
 
 CHUNK = 256  # texts read at a time
 Embed = Callable[[Sequence[str], str], NDArray[np.float64]]  # (E texts, "query" or "document") -> (E, D)

@@ -35,7 +35,7 @@ from wordloom.infer.predictor import Predictor
 from wordloom.model.lora import merge
 from wordloom.report import render
 from wordloom.run import Run
-from wordloom.tasks.classify import HEAD, Classify, ClassifyStream
+from wordloom.tasks.classify.task import HEAD, Classify, ClassifyStream
 from wordloom.train import machine, parallel
 from wordloom.train.loop import fit
 

@@ -37,12 +37,12 @@ from wordloom.infer.predictor import Predictor
 from wordloom.metrics import MAIN
 from wordloom.report import render
 from wordloom.run import Run, write
-from wordloom.tasks.classify import Classify
-from wordloom.tasks.features import TfIdf, unspaced
-from wordloom.tasks.features_encoder import encode, put_into_head
-from wordloom.tasks.features_vectors import WordRule, WordVectors
-from wordloom.tasks.labels import LabelSpace
-from wordloom.tasks.linear import DENSE_GRID, GRID, LinearClassifier, fit_linear
+from wordloom.tasks.classify.features import TfIdf, unspaced
+from wordloom.tasks.classify.features_encoder import encode, put_into_head
+from wordloom.tasks.classify.features_vectors import WordRule, WordVectors
+from wordloom.tasks.classify.labels import LabelSpace
+from wordloom.tasks.classify.linear import DENSE_GRID, GRID, LinearClassifier, fit_linear
+from wordloom.tasks.classify.task import Classify
 from wordloom.text import chinese
 from wordloom.train import parallel
 from wordloom.vectors.embeddings import Vectors

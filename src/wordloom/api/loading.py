@@ -25,7 +25,7 @@ from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import Paired, Score, paired, paired_tallies, tally_scores
 from wordloom.model.interop.files import read_json
 from wordloom.run import jsonable, replace
-from wordloom.tasks.classify import Classify
+from wordloom.tasks.classify.task import Classify
 
 
 def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Any:
@@ -43,7 +43,9 @@ def load(path: str | Path, settings: Mapping[str, Any] | None = None) -> Any:
     if settings:
         raise ConfigError(f"a classifier takes no {next(iter(settings))}", where="--set", cure="leave it away")
     if is_linear(folder):
-        from wordloom.tasks.linear import LinearClassifier  # here: scikit-learn takes half a second that BERT needs not
+        from wordloom.tasks.classify.linear import (
+            LinearClassifier,  # here: scikit-learn takes half a second that BERT needs not
+        )
 
         return LinearPredictor.load(folder, LinearClassifier.restore)
     return Predictor.load(folder, Classify.restore)

@@ -14,8 +14,8 @@ from wordloom.data.examples import Examples
 from wordloom.infer.predictor import Answers, Predictor
 from wordloom.metrics import MAIN, Score, paired, point_scores, reliability
 from wordloom.run import Run, replace
-from wordloom.tasks.baseline import Baseline, fit_baseline
-from wordloom.tasks.calibrate import calibrated
+from wordloom.tasks.classify.baseline import Baseline, fit_baseline
+from wordloom.tasks.classify.calibrate import calibrated
 
 BASELINE = "TF-IDF + logistic regression"
 WORST = 20  # errors the report shows

@@ -19,9 +19,9 @@ from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import causal_log_likelihood
 from wordloom.metrics import MAIN, Paired, Score, bootstrap, classification_scores, interval, paired
-from wordloom.tasks.classify import Classify
-from wordloom.tasks.features_encoder import encode
-from wordloom.tasks.linear import DENSE_GRID, fit_linear
+from wordloom.tasks.classify.features_encoder import encode
+from wordloom.tasks.classify.linear import DENSE_GRID, fit_linear
+from wordloom.tasks.classify.task import Classify
 from wordloom.train import machine
 
 BEGINNINGS = 1000  # held-out documents whose beginnings are read for the bits per byte

@@ -163,7 +163,7 @@ def _encoder(run: Run, model: str | Path | None) -> Any:
         return None
     from wordloom.api.loading import load
     from wordloom.api.start import bundle_folder
-    from wordloom.tasks.retrieve import Retrieve
+    from wordloom.tasks.retrieve.task import Retrieve
 
     fresh = "index" not in run.manifest
     if model is not None:

@@ -13,7 +13,7 @@ from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.interop import has_segments, load_hf, model_of, save_hf
 from wordloom.model.interop.sentence import SentenceRule, read_sentence_rule, write_sentence_files
 from wordloom.model.model import Model
-from wordloom.tasks.retrieve import HEAD, Retrieve
+from wordloom.tasks.retrieve.task import HEAD, Retrieve
 
 
 def import_sentence_folder(source: str | Path, out: str | Path, *, overwrite: bool = False) -> list[str]:

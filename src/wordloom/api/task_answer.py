@@ -12,9 +12,9 @@ from wordloom.config import AnswerConfig, DataConfig
 from wordloom.data.questions import Question, Questions, read_questions
 from wordloom.errors import DataError
 from wordloom.model.build import AnyArchitecture
-from wordloom.tasks.answer import Answer, Reader
-from wordloom.tasks.answer_baseline import SlidingWindow
-from wordloom.tasks.answer_stream import AnswerStream
+from wordloom.tasks.answer.baseline import SlidingWindow
+from wordloom.tasks.answer.stream import AnswerStream
+from wordloom.tasks.answer.task import Answer, Reader
 
 
 def _read(path: str, data: DataConfig, config: AnswerConfig) -> Questions:

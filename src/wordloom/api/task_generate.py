@@ -15,7 +15,7 @@ from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.model.interop.files import read_json
 from wordloom.tasks.base import Task
-from wordloom.tasks.generate import Continued, Generate, Yardstick
+from wordloom.tasks.generate.task import Continued, Generate, Yardstick
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Stream
 

@@ -12,9 +12,9 @@ from wordloom.data.collection import Collection, read_collection
 from wordloom.data.examples import read_examples
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
-from wordloom.tasks.lexical import Bm25Baseline
-from wordloom.tasks.retrieve import Retrieve
-from wordloom.tasks.retrieve_stream import RetrieveStream
+from wordloom.tasks.retrieve.lexical import Bm25Baseline
+from wordloom.tasks.retrieve.stream import RetrieveStream
+from wordloom.tasks.retrieve.task import Retrieve
 
 
 def _read(path: str, data: DataConfig, config: RetrieveConfig) -> Collection:

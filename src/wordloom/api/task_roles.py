@@ -12,9 +12,9 @@ from wordloom.data.examples import read_examples
 from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
-from wordloom.tasks.roles import Roles, RolesStream
-from wordloom.tasks.roles_answers import Answer, Asked, answered, asked_of, sentence_asked
-from wordloom.tasks.roles_baseline import MajorityRoles
+from wordloom.tasks.roles.answers import Answer, Asked, answered, asked_of, sentence_asked
+from wordloom.tasks.roles.baseline import MajorityRoles
+from wordloom.tasks.roles.task import Roles, RolesStream
 
 
 def _read(path: str, data: DataConfig, config: RolesConfig) -> FrameRecords:

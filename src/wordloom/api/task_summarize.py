@@ -7,7 +7,7 @@ from typing import Any
 from wordloom.api.task_translate import Texts, make_kind
 from wordloom.config import SummarizeConfig
 from wordloom.metrics.generation import script_of
-from wordloom.tasks.extractive import Extractive, Lead
+from wordloom.tasks.seq2seq.extractive import Extractive, Lead
 
 
 def baseline(train: Any, valid: Any, config: Any) -> Texts:

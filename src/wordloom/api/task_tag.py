@@ -14,8 +14,8 @@ from wordloom.data.readers import file_format, raw_lines, reject_binary, strict_
 from wordloom.data.tagged import Tagged, TagInput, read_tagged
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
-from wordloom.tasks.tag import Tagging, TagStream
-from wordloom.tasks.tag_baseline import baseline
+from wordloom.tasks.tag.baseline import baseline
+from wordloom.tasks.tag.task import Tagging, TagStream
 
 
 def read(path: str, data: DataConfig, config: TagConfig) -> Tagged:

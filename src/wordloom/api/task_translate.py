@@ -13,9 +13,9 @@ from wordloom.data.parallel import Parallel, read_parallel, read_sources
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.tasks.base import Task
-from wordloom.tasks.seq2seq import Seq2Seq
-from wordloom.tasks.word_by_word import WordByWord
-from wordloom.tasks.writing import Written
+from wordloom.tasks.seq2seq.task import Seq2Seq
+from wordloom.tasks.seq2seq.word_by_word import WordByWord
+from wordloom.tasks.seq2seq.writing import Written
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Stream
 

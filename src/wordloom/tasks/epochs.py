@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from wordloom.data.batch import Batch
 from wordloom.tasks.windows import Ints, balanced_parts
 
 POOL = 32  # batches sorted by length together: rows fill well, and a batch still mixes what an epoch holds
@@ -54,3 +55,31 @@ class Epochs:
         """
         chosen = self.chosen(step)
         return chosen, balanced_parts(self.sizes[chosen], parts)
+
+
+class EpochStream:
+    """Training batches of a task as a pure function of (seed, step): what ``train.job.Stream`` asks for.
+
+    A task's own stream sets ``epochs`` and says in ``_batch`` what a batch of these examples is; where a step draws
+    anything, it has a ``step`` of its own.
+    """
+
+    epochs: Epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.epochs.steps
+
+    @property
+    def smallest_step(self) -> int:
+        """Examples of the smallest batch of an epoch: more micro-batches than this are impossible."""
+        return self.epochs.smallest
+
+    def step(self, step: int, parts: int) -> list[Batch]:
+        """``parts`` batches of whole examples with nearly equal tokens. Raises ConfigError for too many parts."""
+        chosen, groups = self.epochs.parts(step, parts)
+        return [self._batch(chosen[group]) for group in groups]
+
+    def _batch(self, chosen: Ints) -> Batch:
+        """chosen: numbers of examples, as ``epochs`` counts them."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Going on with texts and answering prompts."""

@@ -1,0 +1,1 @@
+"""Vectors of texts, so that those that belong together are near."""

@@ -1,0 +1,1 @@
+"""Labelled spans of a text, or a label for every word."""
