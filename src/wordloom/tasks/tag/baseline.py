@@ -93,8 +93,9 @@ class FeatureCRF(_Taggers):
         with tempfile.TemporaryDirectory(prefix="wordloom-") as folder:
             path = str(Path(folder) / "crf")
             trainer.train(path)
+            self._model = Path(path).read_bytes()  # the tagger points into it and does not keep it
             self.tagger: Any = pycrfsuite.Tagger()
-            self.tagger.open_inmemory(Path(path).read_bytes())
+            self.tagger.open_inmemory(self._model)
 
     def predict(self, records: Tagged) -> list[list[Mention]]:
         answers = []
