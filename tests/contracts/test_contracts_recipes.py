@@ -46,8 +46,13 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
         if data.labels is not None:
             values["data.labels"] = 12
     if recipe.corpus is not None and recipe.data is not None:
-        values |= {f"finetune.{k.partition('.')[2]}": v for k, v in tiny.TRAIN.items()}
-    if recipe.choose is not None:  # tests/test_choosing.py runs all candidates; here the recipe's own keys are tried
+        values |= dict(zip(_finetune_keys(), tiny.TRAIN.values(), strict=True))
+    if recipe.choose is not None and recipe.choose.what == "objective":  # all six: tests/test_choosing_objective.py
+        values = {k: v for k, v in values.items() if k not in ("train.steps", *_finetune_keys())}
+        (folder / "pairs.tsv").write_text("the film was good.\tthe film good was.\n")
+        values |= {"choose.minutes": 0.004, "choose.size": "tiny", "choose.objectives": ["causal", "spans"],
+                   "choose.pairs": str(folder / "pairs.tsv"), "tokenizer.vocab_size": 300}  # fmt: skip
+    elif recipe.choose is not None:  # all candidates: tests/test_choosing.py; here the recipe's own keys are tried
         values = {k: v for k, v in values.items() if not k.startswith("train.")}
         values |= {"choose.candidates": ["tf-idf", "skip-gram"], "vectors.epochs": 3, "vectors.min_count": 1}
     if recipe.compare is not None:
@@ -62,6 +67,10 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
     return values
 
 
+def _finetune_keys() -> list[str]:
+    return [f"finetune.{k.partition('.')[2]}" for k in tiny.TRAIN]
+
+
 def _model(recipe: Recipe) -> dict[str, Any]:
     """The tiny values that the recipe's architecture has."""
     preset = presets.PRESETS.get(recipe.model.preset or recipe.model.start or "")
@@ -74,6 +83,9 @@ def test_recipe_runs_three_steps(tmp_path: Path, path: Path) -> None:
     recipe = read_recipe(path)
     result = api.run_recipe(path, tmp_path / "out", quiet=True, **small(recipe, tmp_path))
     logs = list((tmp_path / "out").rglob("metrics.jsonl"))
+    if recipe.choose is not None and recipe.choose.what == "objective":
+        assert {row["objective"] for row in result.scores["objectives"]["rows"]} == {"causal", "spans"}
+        return
     if recipe.choose is not None:
         assert {row["name"] for row in result.scores["choose"]["rows"]} == {"tf-idf", "skip-gram"}
         return

@@ -313,7 +313,8 @@ def test_the_grid_holds_every_preset_objective_and_task() -> None:
     assert {v.get("name", "masked") for v in OBJECTIVES.values()} == set(CONFIGS)
     masked = {key for v in OBJECTIVES.values() for key in v if v.get("name", "masked") == "masked"}
     assert masked | {"rate"} == set(MaskedConfig.model_fields) - {"name"}
-    untested = {"dropout", "stride", "max_windows", "separator"}  # numbers, tested in tests/tasks
+    # numbers, tested in tests/tasks; and what is decided after training: tests/test_decisions.py
+    untested = {"dropout", "stride", "max_windows", "separator", "positive", "precision"}
     assert set(ClassifyConfig.model_fields) - {"name"} - untested == {k for v in TASKS.values() for k in v}
     own = {name: next((c for c in CASES if c.preset == name and c.pretrains), None) for name in ROWS}
     assert all(own.values()), "a preset that no objective fits"
