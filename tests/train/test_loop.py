@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,13 @@ def test_ctrl_c_at_the_end_is_heard_and_a_resumed_run_only_finishes(tmp_path: Pa
     outcome, _ = train(tmp_path / "r", settings)
     assert (outcome.step, outcome.scores) == (whole.step, whole.scores)
     assert content(tmp_path / "r") == content(tmp_path / "whole")
+
+
+def test_the_seconds_of_a_resumed_run_are_of_all_its_parts(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(tmp_path / "r", config(), job=Stops(5), now=_clock(chain([100], repeat(130))))
+    outcome, _ = train(tmp_path / "r", config(), now=_clock(chain([1000], repeat(1002))))
+    assert outcome.seconds == 32
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:

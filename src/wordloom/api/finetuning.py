@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from wordloom.api.facts import finished_facts, settle_kernels
+from wordloom.api.facts import finished_facts
 from wordloom.api.labelled import InMemory, Parts, classify_config, descriptions, divide, from_memory, read
 from wordloom.api.linear import TABLES as LINEAR_TABLES
 from wordloom.api.linear import WORD2VEC, finetune_linear, is_linear_start, refuse_network_settings
-from wordloom.api.lora import adapted
 from wordloom.api.measuring import measure
-from wordloom.api.pretraining import layers_of
 from wordloom.api.results import Result, say
-from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
+from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.solving import finetune_task
 from wordloom.api.start import Start, open_start
+from wordloom.api.training_run import DEFAULTS as TRAINING
+from wordloom.api.training_run import open_run, train_task
 from wordloom.config import (
     ClassifyConfig,
     DataConfig,
@@ -32,12 +32,10 @@ from wordloom.config import (
 )
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
-from wordloom.model.lora import merge
 from wordloom.report import render
 from wordloom.run import Run
 from wordloom.tasks.classify.task import HEAD, Classify, ClassifyStream
 from wordloom.train import machine, parallel
-from wordloom.train.loop import fit
 
 TABLES: dict[str, type[Strict]] = {
     "train": TrainConfig,
@@ -47,18 +45,7 @@ TABLES: dict[str, type[Strict]] = {
     "tokenizer": TokenizerConfig,
     "lora": LoraConfig,
 }
-# Small models at small label counts: many passes, the best by validation kept.
-DEFAULTS: dict[str, Any] = {
-    "task.name": "classify",
-    "train.epochs": 10.0,
-    "train.batch": 16,
-    "train.lr": 3e-4,
-    "train.schedule": "linear",
-    "train.warmup": 0.1,
-    # A run pre-trained without dropout must not be fine-tuned without it; on few labels it is what regularises.
-    "model.dropout": 0.1,
-    "model.attention_dropout": 0.0,
-}
+DEFAULTS: dict[str, Any] = {"task.name": "classify", **TRAINING}
 
 
 def finetune(
@@ -163,17 +150,13 @@ def finetune_parts(
     """One fine-tuning run from a resolved start and divided data. again: the command that resumes it."""
     config, task_config = recipe.train, classify_config(recipe)
     world = parallel.start()
-    values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     source = recipe.data.train if recipe.data is not None else "DATA"
     command = f"wordloom finetune {start.name} {source} --recipe {Path(out).name}/recipe.toml --out NEW-RUN"
     again = again or f"wordloom finetune {start.name} {source} --out {out} --resume"
 
     def make() -> Run:
-        if not resume:
-            return Run.create(out, values, "finetune", overwrite)
-        run = Run.open(out)
-        refuse_changes(run, recipe, {k: v for k, v in TABLES.items() if k != "train"}, {"data.train", "data.valid"})
-        return run
+        tables = {k: v for k, v in TABLES.items() if k != "train"}  # [train] is compared by the loop's plan
+        return open_run(out, recipe, tables, resume=resume, overwrite=overwrite)
 
     with parallel.shared_run(world, make) as run:
         for line in parts.notes:
@@ -183,37 +166,15 @@ def finetune_parts(
             task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
             names=[*names, *parts.valid.label_names()],
         )  # fmt: skip
-        settle_kernels(run)
-        model = start.build(task.heads, config.seed)
-        lora = adapted(model, start, recipe)
-        stream = ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed)
-        if world.writes and "model" not in run.manifest:
-            run.update_manifest(
-                parent=start.name,
-                start=list(start.report),
-                data=parts.facts(),
-                model={"start": start.name, "parameters": sum(p.numel() for p in model.parameters()),
-                       "layers": start.arch.layers, "width": start.arch.width, "pooling": model.heads[HEAD].pooling,
-                       **lora},
-                hashes={"tokenizer": start.tokenizer.hash, "examples": parts.sha256},
-            )  # fmt: skip
-        outcome = fit(
-            task,
-            model,
-            stream,
-            config,
-            run,
-            resume=resume,
-            layers=layers_of(model),
-            facts={"tokenizer": start.tokenizer.hash, "examples": parts.sha256},
-            resume_command=again,
-            quiet=quiet,
-            world=world,
-        )
+        model, outcome = train_task(
+            run, world, task, start,
+            lambda: ClassifyStream(task, parts.train, batch=config.batch, seed=config.seed),
+            recipe,
+            keeps=task.keeps, data=parts.facts(), examples=parts.sha256, resume=resume, again=again, quiet=quiet,
+            more=lambda model: {"pooling": model.heads[HEAD].pooling},
+        )  # fmt: skip
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
-        merge(model)
-        task.calibrate(model)
         cleaned = bool(recipe.data and recipe.data.clean_html)
         predictor = Predictor(model, task.tokenizer, task, {"clean_html": cleaned})
         result = measure(run, predictor, task, parts, baseline=baseline)

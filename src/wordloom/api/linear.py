@@ -18,8 +18,8 @@ from wordloom.api.facts import file_facts, settle_kernels
 from wordloom.api.labelled import Parts, classify_config
 from wordloom.api.measuring import measure
 from wordloom.api.results import Result, say
-from wordloom.api.settings import refuse_changes
 from wordloom.api.start import Start
+from wordloom.api.training_run import open_run
 from wordloom.api.word2vec import vectors as train_vectors
 from wordloom.config import (
     ClassifyConfig,
@@ -103,7 +103,7 @@ def finetune_linear(
     parallel.refuse_several("finetune on features")
     given = None if str(model) in (TFIDF, WORD2VEC) else open_given(model)
     again = again or f"wordloom finetune {model} {recipe.data.train if recipe.data else 'DATA'} --out {out} --resume"
-    with _open(out, recipe, resume, overwrite) as run:
+    with open_run(out, recipe, TABLES, resume=resume, overwrite=overwrite) as run:
         if run.manifest["status"] == "finished":
             return _kept(run)
         for line in parts.notes:
@@ -138,7 +138,7 @@ def finetune_frozen(
     """A linear classifier on the mean last hidden states of an encoder that is not trained."""
     parallel.refuse_several("finetune on features")
     config = classify_config(recipe).model_copy(update={"pooling": "mean"})
-    with _open(out, recipe, False, overwrite) as run:
+    with open_run(out, recipe, TABLES, resume=False, overwrite=overwrite) as run:
         settle_kernels(run)
         begun = time.monotonic()
         names = [*(parts.test.label_names() if parts.test is not None else ()), *parts.valid.label_names()]
@@ -161,14 +161,6 @@ def finetune_frozen(
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
-
-
-def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run:
-    if not resume:
-        return Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "finetune", overwrite)
-    run = Run.open(out)
-    refuse_changes(run, recipe, TABLES, {"data.train", "data.valid"})
-    return run
 
 
 def _kept(run: Run) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
 from wordloom.config import DataConfig, make, near_miss
 from wordloom.data.examples import read_examples
+from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, selective_scores, withheld
 from wordloom.infer.linear import LinearPredictor, is_linear
@@ -260,8 +260,7 @@ def _tee(inputs: Iterator[Any]) -> tuple[Iterator[Any], deque[Any]]:
 def read_inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> Iterator[Any]:
     """Texts, or (first, second), of a file or of standard input, "-", a line each."""
     if data == "-":
-        for number, raw in enumerate(sys.stdin.buffer, start=1):
-            line = raw.decode("utf-8", errors="replace").rstrip("\r\n")
+        for number, line in enumerate(stdin_lines(), start=1):
             if not pairs:
                 yield line
                 continue

@@ -12,33 +12,20 @@ from typing import Any
 
 import torch
 
-from wordloom.api.facts import finished_facts, settle_kernels
+from wordloom.api.facts import finished_facts
 from wordloom.api.kinds import TaskKind, task_kind
-from wordloom.api.lora import adapted
-from wordloom.api.pretraining import layers_of
 from wordloom.api.results import Result, paired_json, say, scores_json
-from wordloom.api.settings import own_recipe, recipe_from, refuse_changes
+from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.start import Start, fitting, open_start
+from wordloom.api.training_run import DEFAULTS, open_run, train_task
 from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.errors import DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import paired_tallies, tally_scores
-from wordloom.model.lora import merge
 from wordloom.report import render
 from wordloom.run import Run, jsonable, replace
 from wordloom.tasks.base import Baseline, Records, Task
 from wordloom.train import machine, parallel
-from wordloom.train.loop import fit
-
-DEFAULTS: dict[str, Any] = {
-    "train.epochs": 10.0,
-    "train.batch": 16,
-    "train.lr": 3e-4,
-    "train.schedule": "linear",
-    "train.warmup": 0.1,
-    "model.dropout": 0.1,
-    "model.attention_dropout": 0.0,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,17 +140,12 @@ def finetune_records(
     config, task_config = recipe.train, recipe.task
     assert task_config is not None and recipe.data is not None
     world = parallel.start()
-    values = recipe.model_dump(exclude_none=True, exclude_unset=True)
     verb = f"wordloom finetune {start.name} {recipe.data.train} --task {task_config.name}"
     again = f"{verb} --out {out} --resume"
 
     def make() -> Run:
-        if not resume:
-            return Run.create(out, values, "finetune", overwrite)
-        run = Run.open(out)
-        tables = {k: v for k, v in tables_of(kind).items() if k != "train"}
-        refuse_changes(run, recipe, tables, {"data.train", "data.valid"})
-        return run
+        tables = {k: v for k, v in tables_of(kind).items() if k != "train"}  # [train] is compared by the loop's plan
+        return open_run(out, recipe, tables, resume=resume, overwrite=overwrite)
 
     with parallel.shared_run(world, make) as run:
         for line in parts.notes:
@@ -171,26 +153,14 @@ def finetune_records(
         settled = kind.settle(start) if kind.settle is not None else {}
         task = kind.fit(task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
                         test=parts.test, **settled)  # fmt: skip
-        settle_kernels(run)
-        model = start.build(task.heads, config.seed, task.keeps)
-        lora = adapted(model, start, recipe)
-        stream = kind.stream(task, parts.train, batch=config.batch, seed=config.seed)
-        hashes = {"tokenizer": start.tokenizer.hash, "examples": parts.sha256}
-        if world.writes and "model" not in run.manifest:
-            count = sum(p.numel() for p in model.parameters())
-            run.update_manifest(
-                parent=start.name, start=list(start.report), task=task.name, data=parts.facts(), hashes=hashes,
-                model={"start": start.name, "parameters": count, "layers": start.arch.layers,
-                       "width": start.arch.width, **lora},
-            )  # fmt: skip
-        outcome = fit(
-            task, model, stream, config, run,
-            resume=resume, layers=layers_of(model), facts=hashes, resume_command=again, quiet=quiet, world=world,
+        model, outcome = train_task(
+            run, world, task, start,
+            lambda: kind.stream(task, parts.train, batch=config.batch, seed=config.seed),
+            recipe,
+            keeps=task.keeps, data=parts.facts(), examples=parts.sha256, resume=resume, again=again, quiet=quiet,
         )  # fmt: skip
         if not world.writes:
             return Result(run.path, "finetune", outcome.scores)
-        merge(model)
-        task.calibrate(model)
         predictor = TaskPredictor(model, start.tokenizer, task)
         result = measure_task(run, predictor, task, parts, kind if baseline else None, task_config)
         run.update_manifest(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from wordloom.api.kinds import TaskKind
 from wordloom.config import AnswerConfig, DataConfig
 from wordloom.data.questions import Question, Questions, read_questions
+from wordloom.data.readers import stdin_lines
 from wordloom.errors import DataError
 from wordloom.model.build import AnyArchitecture
 from wordloom.tasks.answer.baseline import SlidingWindow
@@ -37,8 +37,8 @@ def _unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[Question]:
     if path != "-":
         yield from read_questions(path, question=data.text, context=data.pair, answers=False).asked
         return
-    for number, raw in enumerate(sys.stdin.buffer, start=1):
-        question, tab, context = raw.decode("utf-8", errors="replace").rstrip("\r\n").partition("\t")
+    for number, line in enumerate(stdin_lines(), start=1):
+        question, tab, context = line.partition("\t")
         if not tab or not context.strip():
             raise DataError("no context after the question", where=f"standard input:{number}",
                             cure="write the question, a tab and the text to answer it from on each line")  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RetrieveConfig
 from wordloom.data.collection import Collection, read_collection
 from wordloom.data.examples import read_examples
+from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
 from wordloom.tasks.retrieve.lexical import Bm25Baseline
@@ -29,7 +29,7 @@ def _refuse(arch: AnyArchitecture) -> None:
 
 def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[str]:
     if data == "-":
-        yield from (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
+        yield from stdin_lines()
         return
     yield from read_examples(data, text=config.text, require_label=False).texts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RolesConfig
 from wordloom.data.examples import read_examples
 from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
+from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
 from wordloom.tasks.roles.answers import Answer, Asked, answered, asked_of, sentence_asked
@@ -35,7 +35,7 @@ def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[Asked]:
     """Sentences: a line each of standard input or a .txt file, a row each of a table, or a file of frames, whose
     predicates are those asked about where it marks any."""
     if data == "-":
-        return (asked_of(raw.decode("utf-8", errors="replace").rstrip("\r\n")) for raw in sys.stdin.buffer)
+        return map(asked_of, stdin_lines())
     if is_frames(data):
         records = read_frames(data, task.config.layout)
         marked = any(s.frames for s in records.sentences)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, TagConfig
 from wordloom.data import tag_writers
 from wordloom.data.examples import read_examples
-from wordloom.data.readers import file_format, raw_lines, reject_binary, strict_decode
+from wordloom.data.readers import file_format, stdin_lines, text_lines
 from wordloom.data.tagged import Tagged, TagInput, read_tagged
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
@@ -33,12 +32,9 @@ def unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[TagInput]:
     """A text per line of standard input and .txt; the text column of a table (.tsv: one that is named); the texts of
     JSON; sentences of .conll and other columns, whose tags, if there are any, are not looked at."""
     if path == "-":
-        lines = (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
-        yield from map(task.as_input, lines)
+        yield from map(task.as_input, stdin_lines())
     elif file_format(path) == "txt":
-        reject_binary(path)
-        decode = strict_decode(path)
-        yield from (task.as_input(decode(raw, number)) for number, raw, _ in raw_lines(path))
+        yield from map(task.as_input, text_lines(path))
     elif file_format(path) in ("csv", "parquet") or (file_format(path) == "tsv" and data.text is not None):
         yield from map(task.as_input, read_examples(path, text=data.text, require_label=False).texts)
     else:

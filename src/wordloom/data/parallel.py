@@ -5,7 +5,6 @@ Nothing is dropped: a side that is empty, or lines that have no partner, are an 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -13,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from wordloom.data.examples import text_key
-from wordloom.data.readers import file_format, raw_lines, reject_binary, replace_surrogates, strict_decode
+from wordloom.data.readers import (
+    file_format,
+    raw_lines,
+    reject_binary,
+    replace_surrogates,
+    stdin_lines,
+    strict_decode,
+    text_lines,
+)
 from wordloom.data.tables import Table, open_table, table_rows
 from wordloom.errors import DataError
 from wordloom.text.chinese import has_chinese
@@ -110,13 +117,10 @@ def read_sources(path: str, column: str | None = None) -> Iterator[str]:
     A line is a text, an empty one too. Raises DataError as `read_parallel`.
     """
     if path == "-":
-        for raw in sys.stdin.buffer:
-            yield raw.decode("utf-8", errors="replace").rstrip("\r\n")
+        yield from stdin_lines()
         return
     if file_format(path) in (None, "txt"):
-        reject_binary(path)
-        decoder = strict_decode(path)
-        yield from (decoder(raw, number) for number, raw, _ in raw_lines(path))
+        yield from text_lines(path)
         return
     table = open_table(path)
     at, _ = _column(table, column, SOURCES, "source", default=0)

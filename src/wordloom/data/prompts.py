@@ -5,7 +5,6 @@ Nothing of a table is dropped: an empty side is an error, located. Raw text is r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,13 @@ from typing import Any
 from wordloom.config import CorpusConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.examples import text_key
-from wordloom.data.readers import file_format, raw_lines, reject_binary, replace_surrogates, strict_decode
+from wordloom.data.readers import (
+    file_format,
+    replace_surrogates,
+    stdin_lines,
+    strict_decode,
+    text_lines,
+)
 from wordloom.data.tables import Table, longest_text, open_table, table_rows
 from wordloom.errors import DataError
 
@@ -105,13 +110,10 @@ def read_prompts(
 def read_asked(path: str, *, prompt: str | None = None, text: str | None = None) -> Iterator[str]:
     """The prompts of a file without responses: lines of text, or a column of a table; "-" is standard input."""
     if path == "-":
-        for raw in sys.stdin.buffer:
-            yield raw.decode("utf-8", errors="replace").rstrip("\r\n")
+        yield from stdin_lines()
         return
     if file_format(path) in (None, "txt"):
-        reject_binary(path)
-        decoder = strict_decode(path)
-        yield from (decoder(raw, number) for number, raw, _ in raw_lines(path))
+        yield from text_lines(path)
         return
     table = open_table(path)
     at = _named(table, prompt or text, (*PROMPTS, *TEXTS))

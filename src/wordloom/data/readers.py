@@ -13,6 +13,7 @@ import io
 import lzma
 import os
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -234,6 +235,18 @@ def strict_decode(path: str | Path) -> Decode:
         return text
 
     return decoder
+
+
+def stdin_lines() -> Iterator[str]:
+    """Standard input, every line a text, an empty one too; bytes that are no UTF-8 become U+FFFD."""
+    return (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
+
+
+def text_lines(path: str | Path) -> Iterator[str]:
+    """A .txt file, every line a text, an empty one too. Raises DataError for bytes that are no text, with the line."""
+    reject_binary(path)
+    decoder = strict_decode(path)
+    return (decoder(raw, number) for number, raw, _ in raw_lines(path))
 
 
 def replace_surrogates(text: str) -> tuple[str, int]:

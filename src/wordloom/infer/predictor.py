@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -90,17 +90,7 @@ class Predictor:
 
         Raises BundleError: no bundle, damaged, without a task, or with the tokenizer of another run.
         """
-        bundle = load_bundle(folder)
-        extra = dict(bundle.extra)
-        settings = extra.pop("task", None)
-        extra.pop("tokenizer_hash", None)  # `save` states it anew
-        if not isinstance(settings, dict):
-            raise BundleError("this bundle is a pre-trained model without a task", where=folder,
-                              cure="fine-tune it first with wordloom finetune")  # fmt: skip
-        tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
-        task = restore(settings, tokenizer)
-        check_heads(bundle.model, task, folder)
-        return cls(bundle.model, tokenizer, task, extra)
+        return cls(*open_task(folder, restore))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
@@ -205,6 +195,29 @@ class Predictor:
 
 class Headed(Protocol):
     def heads(self, arch: AnyArchitecture) -> Mapping[str, nn.Module]: ...
+
+
+H = TypeVar("H", bound=Headed)
+
+
+def open_task(
+    folder: str | Path, restore: Callable[[Mapping[str, Any], Tokenizer], H]
+) -> tuple[Model, Tokenizer, H, dict[str, Any]]:
+    """Model, tokenizer, task and further JSON of a bundle; restore: builds the task from its settings.
+
+    Raises BundleError: no bundle, damaged, without a task, or with the tokenizer of another run.
+    """
+    bundle = load_bundle(folder)
+    extra = dict(bundle.extra)
+    settings = extra.pop("task", None)
+    extra.pop("tokenizer_hash", None)  # `save` states it anew
+    if not isinstance(settings, dict):
+        raise BundleError("this bundle is a pre-trained model without a task", where=folder,
+                          cure="fine-tune it first with wordloom finetune")  # fmt: skip
+    tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
+    task = restore(settings, tokenizer)
+    check_heads(bundle.model, task, folder)
+    return bundle.model, tokenizer, task, extra
 
 
 def check_heads(model: Model, task: Headed, folder: str | Path) -> None:

@@ -10,12 +10,11 @@ from typing import Any, Protocol, Self
 
 from torch import nn
 
-from wordloom.errors import BundleError, DataError
-from wordloom.infer.own_tokenizer import own_tokenizer
-from wordloom.infer.predictor import check_heads
+from wordloom.errors import DataError
+from wordloom.infer.predictor import open_task
 from wordloom.metrics import Score, Tally, tally_scores
 from wordloom.model.build import AnyArchitecture
-from wordloom.model.interop import has_segments, load_bundle, save_bundle
+from wordloom.model.interop import has_segments, save_bundle
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
 
@@ -52,23 +51,15 @@ class TaskPredictor:
     @classmethod
     def load(cls, folder: str | Path, restore: Callable[[str], Restore]) -> Self:
         """restore: from the task's name to what builds it. Raises BundleError as ``Predictor.load``."""
-        bundle = load_bundle(folder)
-        extra = dict(bundle.extra)
-        settings = extra.pop("task", None)
-        extra.pop("tokenizer_hash", None)  # `save` states it anew
-        if not isinstance(settings, dict):
-            raise BundleError("this bundle is a pre-trained model without a task", where=folder,
-                              cure="fine-tune it first with wordloom finetune")  # fmt: skip
-        tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
-        task = restore(str(settings.get("name")))(settings, tokenizer)
-        check_heads(bundle.model, task, folder)
-        return cls(bundle.model, tokenizer, task, extra)
+        return cls(
+            *open_task(folder, lambda settings, tokenizer: restore(str(settings.get("name")))(settings, tokenizer))
+        )
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
         extra = self.extra | {"task": self.task.settings(), "tokenizer_hash": self.tokenizer.hash}
-        if "tag" in self.model.heads:  # names of its classes, for config.json
-            extra["labels"] = list(self.task.labels)
+        if names := getattr(self.task, "labels", ()):  # of the classes of a task that has some: for config.json
+            extra["labels"] = list(names)
         also = partial(self.tokenizer.save, segments=has_segments(self.model.arch))
         save_bundle(
             folder, self.model, self.task.name, extra, also=also, tokens=self.tokenizer.ends, overwrite=overwrite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -56,13 +57,14 @@ class Epochs:
         chosen = self.chosen(step)
         return chosen, balanced_parts(self.sizes[chosen], parts)
 
+    def batches(self, step: int, parts: int, make: Callable[[Ints], Batch]) -> list[Batch]:
+        """``parts`` batches, of the examples of a step, that ``make`` makes of their numbers; raises as ``parts``."""
+        chosen, groups = self.parts(step, parts)
+        return [make(chosen[group]) for group in groups]
+
 
 class EpochStream:
-    """Training batches of a task as a pure function of (seed, step): what ``train.job.Stream`` asks for.
-
-    A task's own stream sets ``epochs`` and says in ``_batch`` what a batch of these examples is; where a step draws
-    anything, it has a ``step`` of its own.
-    """
+    """What ``train.job.Stream`` asks for beside ``step``, of a task's stream that keeps its plan in ``epochs``."""
 
     epochs: Epochs
 
@@ -74,12 +76,3 @@ class EpochStream:
     def smallest_step(self) -> int:
         """Examples of the smallest batch of an epoch: more micro-batches than this are impossible."""
         return self.epochs.smallest
-
-    def step(self, step: int, parts: int) -> list[Batch]:
-        """``parts`` batches of whole examples with nearly equal tokens. Raises ConfigError for too many parts."""
-        chosen, groups = self.epochs.parts(step, parts)
-        return [self._batch(chosen[group]) for group in groups]
-
-    def _batch(self, chosen: Ints) -> Batch:
-        """chosen: numbers of examples, as ``epochs`` counts them."""
-        raise NotImplementedError

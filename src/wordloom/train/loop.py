@@ -43,7 +43,8 @@ class Outcome:
     """How training ended. The model holds the best checkpoint's weights (the averaged ones where the recipe averages).
 
     step: steps done, of ``steps`` planned; fewer where patience ran out. scores: of the best evaluation, at
-    ``best_step``. seconds: of this process. forecast: what --minutes promised, in seconds.
+    ``best_step``. seconds: of the whole run, less what a process that was killed did. forecast: what --minutes
+    promised, in seconds.
     """
 
     step: int
@@ -126,7 +127,7 @@ def fit(
     kept = Checkpoints(run.checkpoints, job.score, writes=world.writes)
     log = RunLog(run, plan, config.log_every, unigram_entropy, flops_per_token, quiet, tensorboard, world.writes)
     step, states, average = _restore(s, kept, log, run) if resume else (0, {}, {})
-    first = step
+    before = float(run.manifest.get("seconds_before", 0.0)) if resume else 0.0
     set_frozen(model, layers, config.freeze, step, plan.steps)
     s.module = parallel.wrap(s.loss, world)
     with Prefetch(stream, job, plan.parts, step, plan.steps) as loads, _Stop(world) as stop, log.opened(step):
@@ -157,9 +158,11 @@ def fit(
                     kept.save(_checkpoint(s, step, states, average, log))
     stop.agree()  # once more: the signal may have come during the last evaluation
     if stop.agreed:  # everything is saved: a resumed run goes on, or only finishes
+        if world.writes:
+            run.update_manifest(seconds_before=before + now() - begun)
         log.say(f"stopped and saved at step {step} of {plan.steps}; go on with: {resume_command or 'resume=True'}")
         raise Interrupted(f"stopped at step {step}")
-    return _finish(s, kept, plan, step, now() - begun, log if first == 0 else None)
+    return _finish(s, kept, plan, step, before + now() - begun, log)
 
 
 def gradients(s: Setting, load: Load, states: States, step: int) -> Losses:
@@ -337,7 +340,7 @@ def _restore(s: Setting, kept: Checkpoints, log: RunLog, run: Run) -> tuple[int,
     return step, states, average
 
 
-def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, seconds: float, log: RunLog | None) -> Outcome:
+def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, seconds: float, log: RunLog) -> Outcome:
     """Put the best weights into the model and say what came of the forecast."""
     s.world.barrier()
     best = kept.best()
@@ -345,7 +348,7 @@ def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, seconds: float
         load_weights(s.model, best.tensors["model"], kept.folder)
         exchange({name: t.to(s.device) for name, t in best.tensors.get("average", {}).items()}, s.model)
     set_frozen(s.model, s.layers, "none", step, plan.steps)
-    if plan.forecast is not None and log is not None:
+    if plan.forecast is not None:
         log.say(f"forecast {clock(plan.forecast)}, took {clock(seconds)} for {step} steps")
     best_step = kept.best_step()
     scores = kept.index.evaluation(best_step) if best_step is not None else None

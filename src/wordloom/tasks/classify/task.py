@@ -38,6 +38,9 @@ BUDGET = 8192  # tokens of an evaluation batch; the values do not depend on it
 class Classify:
     """The task, and the loop's job once ``valid`` is given. Built by ``Classify.fit`` or ``Classify.restore``."""
 
+    name = "classify"
+    keeps = frozenset({"pooler"})  # general, where a classifier found in the start belongs to other labels
+
     def __init__(
         self,
         config: ClassifyConfig,

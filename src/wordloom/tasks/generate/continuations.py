@@ -100,6 +100,9 @@ class SequenceStream(EpochStream):
         self.windows, self.places, self.fill = windows, places, fill
         self.epochs = Epochs(windows.lengths, batch=batch, seed=seed)
 
+    def step(self, step: int, parts: int) -> list[Batch]:
+        return self.epochs.batches(step, parts, self._batch)
+
     def _batch(self, chosen: Ints) -> Batch:
         names = tuple(self.places[i] for i in self.windows.owner[chosen])
         return lay_windows(self.windows, chosen, self.fill, names)[0]

@@ -234,6 +234,9 @@ class RolesStream(EpochStream):
         ]
         self.epochs = Epochs(self.units.sizes, batch=batch, seed=seed)
 
+    def step(self, step: int, parts: int) -> list[Batch]:
+        return self.epochs.batches(step, parts, self._batch)
+
     def _batch(self, chosen: Ints) -> Batch:
         batch = make_batch(self.units, chosen, self.task.pad_id, self.targets, self.gold)
         return replace(batch, ids=tuple(self.places[self.units.units[u].sentence] for u in chosen))

@@ -143,6 +143,9 @@ class PairStream(EpochStream):
         self.start_id, self.window = start_id, window
         self.epochs = Epochs(sources.lengths[owner] + targets.lengths, batch=batch, seed=seed)
 
+    def step(self, step: int, parts: int) -> list[Batch]:
+        return self.epochs.batches(step, parts, self._batch)
+
     def _batch(self, pairs: Ints) -> Batch:
         owners = self.owner[pairs]
         names = tuple(self.places[i] for i in owners)

@@ -347,6 +347,9 @@ class TagStream(EpochStream):
         self.read = np.flatnonzero(np.diff(self.windows.unit_starts))  # windows that score a unit at all
         self.epochs = Epochs(self.windows.windows.lengths[self.read], batch=batch, seed=seed)
 
+    def step(self, step: int, parts: int) -> list[Batch]:
+        return self.epochs.batches(step, parts, self._batch)
+
     def _batch(self, chosen: Ints) -> Batch:
         windows = self.read[chosen]
         names = tuple(self.places[i] for i in windows)
