@@ -16,7 +16,7 @@ from wordloom.api.measuring import measure
 from wordloom.api.results import Result, say
 from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.solving import finetune_task
-from wordloom.api.start import Start, open_start
+from wordloom.api.start import Start, fitting, open_start, preferred
 from wordloom.api.training_run import DEFAULTS as TRAINING
 from wordloom.api.training_run import open_run, train_task
 from wordloom.config import (
@@ -32,6 +32,7 @@ from wordloom.config import (
 )
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
+from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.report import render
 from wordloom.run import Run
 from wordloom.tasks.classify.task import HEAD, Classify, ClassifyStream
@@ -86,7 +87,7 @@ def finetune(
     if linear:
         chosen = recipe_from(_seeded(settings, model), LINEAR_TABLES, base=recipe)
     else:
-        chosen = recipe_from(settings, TABLES, base=recipe, defaults=DEFAULTS)
+        chosen = recipe_from(settings, TABLES, base=recipe, defaults={**fitting(DEFAULTS, model), **preferred(model)})
     task_config, data_config = classify_config(chosen), chosen.data
     assert data_config is not None
     if linear:
@@ -106,6 +107,7 @@ def finetune(
             model, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet
         )
     start = open_start(model, chosen, train.texts)
+    _refuse(start.arch)
     if resume and chosen.compare is not None:
         seeds = len(chosen.compare.seeds)
     if seeds > 1:
@@ -133,6 +135,15 @@ def _seeded(settings: dict[str, Any], model: str | Path) -> dict[str, Any]:
     seed = settings["seed"]
     keys = ["train.seed", *(["vectors.seed"] if str(model) == WORD2VEC else [])]
     return {k: v for k, v in settings.items() if k != "seed"} | dict.fromkeys(keys, seed)
+
+
+def _refuse(arch: AnyArchitecture) -> None:
+    if reads_source(arch):
+        raise ConfigError(
+            "an encoder-decoder writes text, and has no one vector of a text to classify", where="MODEL",
+            cure="use an encoder, a causal or a recurrent model; or teach this one to write labels: --task translate "
+                 "on lines of text, tab, label",
+        )  # fmt: skip
 
 
 def finetune_parts(

@@ -10,8 +10,9 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import AnswerConfig, DataConfig
 from wordloom.data.questions import Question, Questions, read_questions
 from wordloom.data.readers import stdin_lines
-from wordloom.errors import DataError
+from wordloom.errors import ConfigError, DataError
 from wordloom.model.build import AnyArchitecture
+from wordloom.model.recurrent_seq2seq import RecurrentSeq2SeqArchitecture
 from wordloom.tasks.answer.baseline import SlidingWindow
 from wordloom.tasks.answer.stream import AnswerStream
 from wordloom.tasks.answer.task import Answer, Reader
@@ -22,7 +23,9 @@ def _read(path: str, data: DataConfig, config: AnswerConfig) -> Questions:
 
 
 def _refuse(arch: AnyArchitecture) -> None:
-    """Every family gives states of tokens: there is nothing to refuse."""
+    if isinstance(arch, RecurrentSeq2SeqArchitecture):
+        raise ConfigError("a recurrent encoder-decoder writes text, and has no states of the tokens that it reads",
+                          where="model", cure="start from an lstm or gru row, or from any Transformer")  # fmt: skip
 
 
 def _fit(config: AnswerConfig, train: Questions, tokenizer: Any, *, length: int, valid: Questions, test: Any) -> Reader:
@@ -46,7 +49,7 @@ def _unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[Question]:
 
 
 def _squad(pairs: Iterator[tuple[Question, Answer]]) -> Iterator[str]:
-    """One JSON object, id -> answer, "" for none: what the official scripts of SQuAD and CMRC 2018 read."""
+    """One JSON object, id -> answer, "" for none: what the scripts of SQuAD and CMRC 2018 and CLUE's site read."""
     yield json.dumps({question.id: answer.text for question, answer in pairs}, ensure_ascii=False)
 
 
@@ -60,5 +63,7 @@ KIND = TaskKind(
     unlabelled=_unlabelled,
     baseline=_baseline,
     defaults={"train.length": 256, "train.epochs": 5.0},
-    formats={"squad": _squad},
+    formats={"squad": _squad, "clue": _squad},
+    cell=lambda answer: answer.text or "",
+    own_id=lambda question: question.id,
 )

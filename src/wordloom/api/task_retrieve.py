@@ -11,7 +11,7 @@ from wordloom.data.collection import Collection, read_collection
 from wordloom.data.examples import read_examples
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
-from wordloom.model.build import AnyArchitecture
+from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.tasks.retrieve.lexical import Bm25Baseline
 from wordloom.tasks.retrieve.stream import RetrieveStream
 from wordloom.tasks.retrieve.task import Retrieve
@@ -22,7 +22,7 @@ def _read(path: str, data: DataConfig, config: RetrieveConfig) -> Collection:
 
 
 def _refuse(arch: AnyArchitecture) -> None:
-    if getattr(arch, "decoder_layers", 0):
+    if reads_source(arch):
         raise ConfigError("an encoder-decoder writes texts; it has no one vector of a text", where="MODEL",
                           cure="use an encoder, a causal or a recurrent model")  # fmt: skip
 

@@ -11,7 +11,7 @@ from wordloom.data.examples import read_examples
 from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
-from wordloom.model.build import AnyArchitecture
+from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.tasks.roles.answers import Answer, Asked, answered, asked_of, sentence_asked
 from wordloom.tasks.roles.baseline import MajorityRoles
 from wordloom.tasks.roles.task import Roles, RolesStream
@@ -22,7 +22,7 @@ def _read(path: str, data: DataConfig, config: RolesConfig) -> FrameRecords:
 
 
 def _refuse(arch: AnyArchitecture) -> None:
-    if getattr(arch, "decoder_layers", 0):
+    if reads_source(arch):
         what = "an encoder-decoder writes text, and roles are of the words of the sentence that is read"
         raise ConfigError(what, where="model", cure="start from a BERT, RoBERTa, ... row, or from a recurrent one")
 

@@ -1,8 +1,9 @@
 """XLNet (Yang et al. 2019): relative attention with memory, and the query stream of predicted positions.
 
-The public code keeps u, v and b for each layer whatever ``untie_r`` says, as we do. It has one dropout for everything.
-``mem_len`` null keeps all that was ever read; a memory here has a length, and null is read as the default, 512. Its
-classifiers summarise the last token, which ours do not: they have no twin.
+The public code keeps u, v and b for each layer whatever ``untie_r`` says, as we do. It has one dropout for everything:
+ours of attention, which only training reads, is not written. ``mem_len`` null keeps all that was ever read; a memory
+here has a length, and null is read as the default, 512. Its classifiers summarise the last token, which ours do not:
+they have no twin.
 """
 
 from __future__ import annotations
@@ -29,10 +30,6 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write(arch: Architecture) -> dict[str, Any]:
     return {"d_head": arch.head_width, "untie_r": True, "reuse_len": None}
-
-
-def _unfit(arch: Architecture) -> list[str]:
-    return [] if arch.attention_dropout == arch.dropout else ["attention_dropout"]
 
 
 XLNET = Family(
@@ -96,7 +93,6 @@ XLNET = Family(
     derived=("attention_dropout", "max_positions"),
     read=_read,
     write=_write,
-    unfit=_unfit,
     copies={"lm_loss.weight": "transformer.word_embedding.weight"},
     views={
         "layers.{i}.attention.qkv.weight": _HEADS_OUT,
