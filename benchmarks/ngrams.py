@@ -208,6 +208,7 @@ def measure(run: Path, order: int) -> dict[str, Any]:
     from wordloom.config import CausalConfig, read_recipe
     from wordloom.data.store import TokenStore
     from wordloom.model.interop import load_bundle
+    from wordloom.objectives.causal import NAME
     from wordloom.objectives.pretraining import Pretraining
     from wordloom.text.tokenizer import Tokenizer
 
@@ -220,9 +221,8 @@ def measure(run: Path, order: int) -> dict[str, Any]:
     layout = make_layout(train, tokenizer, recipe.train, recipe.objective, streams=recipe.train.batch)
     held_out = held_out_rows(make_layout(valid, tokenizer, recipe.train, recipe.objective, streams=BATCH), objective)
     text, asked = text_of(_epoch(layout, objective)), text_of(held_out)
-    name = next(iter(objective.heads(load_bundle(run / "bundle").model.arch)))
     job = Pretraining(objective, held_out)
-    model_sums, counts = (np.asarray(v) for v in job.by_batch(load_bundle(run / "bundle").model, name))
+    model_sums, counts = (np.asarray(v) for v in job.by_batch(load_bundle(run / "bundle").model, NAME))
     result: dict[str, Any] = {"training_tokens": int((~text.first).sum()), "held_out_tokens": int(counts.sum())}
     result["vocabulary"] = tokenizer.vocab_size
     sums = {"model": model_sums}

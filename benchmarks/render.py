@@ -42,6 +42,8 @@ def page() -> str:
         ("word2vec_settings", word2vec_settings),
         ("families", families),
         ("families_speed", families_speed),
+        ("recurrent", recurrent),
+        ("positions", positions),
     ):
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -258,8 +260,8 @@ def families(r: dict[str, Any]) -> Iterator[str]:
     yield "## Every family learns"
     yield (
         f"{_cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
-        "predicted token of held-out text, so they compare within an objective. The 5-gram is modified Kneser-Ney on the same "
-        f"tokens. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
+        "predicted token of held-out text, so they compare within an objective. The 5-gram is modified Kneser-Ney on all "
+        f"training text, which the causal rows did not read to its end. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
         "states, against the same network with random weights, points of accuracy."
     )
     rows = []
@@ -303,6 +305,44 @@ def families_speed(r: dict[str, Any]) -> Iterator[str]:
     yield _table(
         ["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows
     )
+
+
+def recurrent(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Training a recurrent network: what each setting does"
+    seeds = f"{r['seeds']} seed{'s' * (r['seeds'] > 1)}"
+    yield (
+        f"{_cpu(r)} lstm-tiny (1 x 128), {r['steps']} steps of 2,048 tokens of baby10m ({3 * r['steps']:,} of tiny Shakespeare "
+        f"for dropout), {seeds}: held-out loss in nats after each fifth of the run. Advice: [rnns.md](rnns.md)."
+    )
+    for name, group in r["groups"].items():
+        rows = [[arm, *(f"{loss:.2f}" for loss in curve)] for arm, curve in recurrent_curves(group).items()]
+        yield _table([name, *(f"{share} %" for share in (20, 40, 60, 80, 100))], rows)
+
+
+def recurrent_curves(group: dict[str, Any]) -> dict[str, list[float]]:
+    """Name of the arm -> held-out losses after each fifth, means over seeds; shorter where a seed broke down."""
+    found: dict[str, list[list[float]]] = {}
+    for row in group["rows"]:
+        found.setdefault(row["name"], []).append([point["loss"] for point in row["curve"]])
+    return {name: [sum(at) / len(at) for at in zip(*curves, strict=False)] for name, curves in found.items()}
+
+
+def positions(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Position encodings"
+    length = r["length"]
+    yield (
+        f"{_cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m, then reading the same held-out tokens with more "
+        f"and more before them. Nats per token; beyond: of the tokens at places that training never reached."
+    )
+    rows = []
+    for name, runs in r["arms"].items():
+        run = runs[0]
+        rows.append([name, *(_nats(run[f"{f}x"]["loss"]) for f in (1, 2, 4)), _nats(run["4x"]["beyond"])])
+    yield _table(["position", *(f"at {f * length}" for f in (1, 2, 4)), f"beyond {length}, at {4 * length}"], rows)
+
+
+def _nats(found: list[float]) -> str:
+    return f"{found[0]:.2f} [{found[1]:.2f}, {found[2]:.2f}]"
 
 
 def _times(ratio: dict[str, float]) -> str:
@@ -369,10 +409,32 @@ def which_model() -> str:
         path = RESULTS / f"choice_{name}.json"
         if path.exists():
             parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
+    cheap = RESULTS / "sst2_cheap.json"
+    if cheap.exists():
+        parts += from_labels_alone(json.loads(cheap.read_text(encoding="utf-8")))
     settings = RESULTS / "word2vec_settings.json"
     if settings.exists():
         parts += settings_advice(json.loads(settings.read_text(encoding="utf-8")))
     return "\n\n".join(parts) + "\n"
+
+
+def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:
+    yield "## From labels alone: averaged embeddings and TextCNN"
+    yield (
+        "The rows `dan-tiny`, `dan-small` (Iyyer et al. 2015) and `textcnn-tiny`, `textcnn-small` (Kim 2014) need no "
+        "pre-training and train on a CPU in minutes: `wordloom finetune textcnn-small DATA`. They classify and do nothing "
+        "else. Sentiment of phrases, SST-2, 60,614 labels, 872 test sentences:"
+    )
+    rows = []
+    for name, run in r["runs"].items():
+        gain = _gain(run["paired"]["difference"])
+        rows.append([f"{name}-small", _score(run["scores"]["accuracy"]), f"{gain} ({run['paired']['verdict']})",
+                     f"{run['model']['parameters'] / 1e6:.1f}"])  # fmt: skip
+    beside = next(iter(r["runs"].values()))["baseline"]
+    rows.append([beside["name"], _score(beside["accuracy"]), "-", "-"])
+    yield _table(["", "accuracy, %", f"against {beside['name']}", "million parameters"], rows)
+    commands = ", ".join(f"`{run['command']}`" for run in r["runs"].values())
+    yield f"{_machine(r)} {commands}; one seed, so differences of a point mean nothing."
 
 
 def settings_advice(r: dict[str, Any]) -> Iterator[str]:

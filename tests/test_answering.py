@@ -1,5 +1,6 @@
 """Question answering through the API and the command line: train, score, predict, ask documents."""
 
+import csv
 import io
 import json
 import random
@@ -97,6 +98,9 @@ def test_predictions_on_the_command_line(trained: tuple[Path, Path], tmp_path: P
     assert len(rows) == 12 and all(len(r["n_best"]) <= 5 for r in rows)
     squad = json.loads(shell("predict", run, test, "--format", "squad").out)
     assert squad == {r["id"]: r["answer"] or "" for r in rows}
+    assert json.loads(shell("predict", run, test, "--submission", "clue").out) == squad
+    cells = list(csv.reader(shell("predict", run, test, "--format", "csv", "--header", "Id,Answer").out.splitlines()))
+    assert cells == [["Id", "Answer"], *([r["id"], r["answer"] or ""] for r in rows)]
     table = tmp_path / "ask.tsv"
     table.write_text("question\tcontext\nwhere does anna live?\tAnna lives in rome.\n")
     assert shell("predict", run, table).out.count("\n") == 1

@@ -39,7 +39,7 @@ def test_a_recipe_is_frozen_and_strict() -> None:
         ({"train": {"steps": 1, "minutes": 2}}, "give one of steps, epochs, minutes, not steps and minutes"),
         ({"objective": {"span": 0.5}}, "objective.span"),
         ({"objective": {"rate": 1}}, "objective.rate"),
-        ({"task": {"pooling": "max"}}, "task.pooling"),
+        ({"task": {"pooling": "median"}}, "task.pooling"),
         ({"tokenizer": {"vocab_size": "x"}}, "a.toml: tokenizer.vocab_size: Input should be a valid integer"),
         ({"tokenizer": {"vocab_size": "x"}}, " or 'auto'. Correct"),
         ({"train": {"steps": 1, "minutes": 2}}, "a.toml: train: give one of"),

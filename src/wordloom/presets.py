@@ -13,6 +13,7 @@ from wordloom.config import near_miss
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture
+from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.recurrent import RecurrentArchitecture
 from wordloom.model.recurrent_seq2seq import RecurrentSeq2SeqArchitecture
 
@@ -33,6 +34,8 @@ _MODERN = "Warner et al. 2024, ModernBERT, section 2.1; objective: Charpentier &
 _GPT3 = "Brown et al. 2020, Language Models are Few-Shot Learners, section 2.1, table 2.1"
 _VASWANI = "Vaswani et al. 2017, Attention Is All You Need, section 3 and table 3"
 _RAFFEL = "Raffel et al. 2020, Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer, 2.1"
+_IYYER = "Iyyer et al. 2015, Deep Unordered Composition Rivals Syntactic Methods for Text Classification, section 3"
+_KIM = "Kim 2014, Convolutional Neural Networks for Sentence Classification, sections 2 and 3.1"
 _YANG = "Yang et al. 2019, XLNet, section 2 and appendix A.4; Dai et al. 2019, Transformer-XL, section 3"
 SIZES: dict[str, tuple[int, int]] = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
 
@@ -42,13 +45,19 @@ class Preset:
     """values: every Architecture field that the paper fixes but the vocabulary, which the tokenizer gives.
 
     defaults: dotted keys of a recipe that belong to the model: its tokenizer, its objective. kind: whose fields
-    ``values`` are.
+    ``values`` are. finetuning: dotted keys of a recipe that trains a classifier from this row's random weights.
     """
 
     values: dict[str, Any]
     paper: str
     defaults: dict[str, Any] = field(default_factory=dict)
     kind: type[AnyArchitecture] = Architecture
+    finetuning: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether there is an objective it can learn from raw text."""
+        return self.kind is not ConvolutionArchitecture
 
     @property
     def objective(self) -> str:
@@ -141,6 +150,7 @@ _TRANSFORMER = {
     "norm_eps": 1e-5,
     "attention_dropout": 0.0,
     "output_bias": True,
+    "init": "inputs",  # with matrices of 0.02 the source is 0.2 % of what varies in a new decoder's states, so 97 %
     "max_positions": 512,
 }
 
@@ -160,7 +170,8 @@ def _rows() -> dict[str, Preset]:
     for family, values, paper in (("gpt2", _GPT2_VALUES, _GPT2), ("gpt3", _GPT3_VALUES, _GPT3)):
         for size, published in (("tiny", "tiny"), ("mini", "mini"), ("small", "base")):
             rows[f"{family}-{size}"] = Preset({**_size(published), **values}, paper, causal)
-    return rows | _electra() | _loom() | _t5() | _transformer() | _xlnet() | _recurrent() | _recurrent_seq2seq()
+    rows |= _electra() | _loom() | _t5() | _transformer() | _xlnet() | _recurrent() | _recurrent_seq2seq()
+    return rows | _without_pretraining()
 
 
 def _electra() -> dict[str, Preset]:
@@ -252,6 +263,20 @@ def _recurrent_seq2seq() -> dict[str, Preset]:
         gru, lstm = {"cell": "gru", "score": "additive"}, {"cell": "lstm", "score": "general", "feeding": False}
         rows[f"gru-seq2seq-{size}"] = Preset({**values, **gru}, _BAHDANAU, _SPANS, RecurrentSeq2SeqArchitecture)
         rows[f"lstm-seq2seq-{size}"] = Preset({**values, **lstm}, _LUONG, _SPANS, RecurrentSeq2SeqArchitecture)
+    return rows
+
+
+def _without_pretraining() -> dict[str, Preset]:
+    """dan-small has the paper's 3 layers of 300 and leaves out 30 % of the words; textcnn-small is Kim's CNN-rand: 100
+    filters of each width over vectors of 300, dropout 0.5."""
+    rows = {}
+    for size, (layers, width) in {"tiny": (1, 128), "small": (3, 300)}.items():
+        values: dict[str, Any] = {"layers": layers, "width": width, "dropout_embedding": 0.3}
+        rows[f"dan-{size}"] = Preset(values, _IYYER, {}, ConvolutionArchitecture, {"train.lr": 1e-3})
+    for size, width in {"tiny": 96, "small": 300}.items():
+        values = {"width": width, "widths": (3, 4, 5)}
+        own = {"train.lr": 1e-3, "task.dropout": 0.5}
+        rows[f"textcnn-{size}"] = Preset(values, _KIM, {}, ConvolutionArchitecture, own)
     return rows
 
 

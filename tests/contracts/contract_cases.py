@@ -26,6 +26,7 @@ from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import make_body, reads_source
+from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.model import Model
 from wordloom.model.recurrent import DROPOUTS
 from wordloom.objectives.pretraining import Pretraining
@@ -49,6 +50,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "causal": {"name": "causal"},
     "causal-separated": {"name": "causal", "documents": "separated"},
     "causal-streams": {"name": "causal", "documents": "streams"},
+    "causal-adaptive": {"name": "causal", "softmax": "adaptive", "clusters": 1},  # a second would be 2 wide here
     "replaced": {"name": "replaced"},
     "hybrid": {"name": "hybrid", "causal_share": 0.5},
     "permuted": {"name": "permuted"},
@@ -61,7 +63,7 @@ TASKS: dict[str, dict[str, Any]] = {
     }
     for kind, weights in (("single", "none"), ("single", "balanced"), ("multi", "none"), ("multi", "balanced"),
                           ("pairs", "none"), ("regression", "none"))
-    for pooling in ("cls", "mean", *(("last",) if kind in ("single", "pairs") and weights == "none" else ()))
+    for pooling in ("cls", "mean", *(("last", "max") if kind in ("single", "pairs") and weights == "none" else ()))
 }  # fmt: skip
 
 
@@ -114,6 +116,8 @@ def fits(preset: str, variant: str) -> bool:
     arch = presets.architecture(preset, 100, **shrunk(preset))
     if variant in OBJECTIVES:
         values = OBJECTIVES[variant]
+        if "softmax" in values and not preset.startswith(("lstm", "gpt2")):
+            return False  # of the head alone: one Transformer and one recurrent row stand for all
         try:
             refuse_unfit(CONFIGS[values.get("name", "masked")](**values), arch.attention, preset)  # type: ignore[arg-type]
         except ConfigError:
@@ -122,16 +126,18 @@ def fits(preset: str, variant: str) -> bool:
     if reads_source(arch):
         return False
     kind, pooling = variant.split("-")[0], variant.split("-")[-1]
-    return (preset in BERT or kind in ("single", "pairs")) and pooling in (
-        ("last", "mean") if arch.attention == "causal" else ("cls", "mean")
-    )
+    if isinstance(arch, ConvolutionArchitecture):
+        return kind in ("single", "pairs") and pooling in ("max", "mean")
+    if preset in BERT:
+        return pooling != "last"
+    return kind in ("single", "pairs") and pooling in (("last" if arch.attention == "causal" else "cls"), "mean")
 
 
 CASES = [Case(preset, variant) for preset in ROWS for variant in VARIANTS if fits(preset, variant)]
 
 
 def _cover() -> list[Case]:
-    """Every variant once, of BERT in turn where it can be; and of every other preset its own objective."""
+    """Every variant once, of BERT in turn where it can be; and of every other preset its own objective, or a task."""
     found = []
     for i, variant in enumerate(VARIANTS):
         fit = [p for p in BERT if fits(p, variant)] or [p for p in ROWS if fits(p, variant)]
@@ -139,6 +145,9 @@ def _cover() -> list[Case]:
     for name in ROWS:
         if name not in {case.preset for case in found}:
             own = presets.PRESETS[name].objective
+            if not presets.PRESETS[name].pretrains:
+                found.append(next(case for case in CASES if case.preset == name))
+                continue
             found.append(Case(name, next(v for v in OBJECTIVES if OBJECTIVES[v].get("name", "masked") == own)))
     return found
 
@@ -190,7 +199,7 @@ def _pretraining(world: World, case: Case, seed: int, dropout: float, rows: int,
     values = OBJECTIVES[case.variant] | changes
     config: Any = CONFIGS[values.get("name", "masked")](**values)
     tokenizer = world.tokenizer.with_sentinels(20) if case.variant == "spans" else world.tokenizer
-    objective = make_objective(config, tokenizer)
+    objective = make_objective(config, tokenizer, world.store)
     train = TrainConfig.model_validate(TRAIN | {"seed": seed})
     layout = make_layout(world.store, tokenizer, train, config, streams=rows)
     held: Any = make_layout(world.store, tokenizer, train, config, streams=4)

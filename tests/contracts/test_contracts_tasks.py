@@ -33,6 +33,7 @@ ROWS = {  # row of the table -> a preset of it
     "Loom": "loom-tiny", "XLNet": "xlnet-tiny", "GPT": "gpt-tiny", "GPT-2": "gpt2-tiny", "GPT-3": "gpt3-tiny",
     "RNN, LSTM, GRU": "lstm-tiny", "AWD-LSTM": "awd-lstm", "T5": "t5-tiny", "T5 v1.1": "t5v1.1-tiny",
     "Transformer (2017)": "transformer-tiny", "GRU, LSTM with attention": "gru-seq2seq-tiny",
+    "TextCNN": "textcnn-tiny", "DAN": "dan-tiny",
 }  # fmt: skip
 SMALL = {**tiny.MODEL, "model.ffn_width": 128, "model.hidden": 48}  # GPT's public code has four times the width alone
 SETTINGS = {"train.steps": 2, "train.epochs": None, "train.batch": 8, "train.length": 64, "train.threads": 1,
@@ -94,7 +95,7 @@ def test_a_task_with_a_family(tmp_path: Path, family: str, task: str) -> None:
         return api.finetune(name, data, tmp_path / "run", task=task, quiet=True, baseline=False, **settings).predictor
 
     if said == "":
-        with pytest.raises(ConfigError, match="decoder|next token"):
+        with pytest.raises(ConfigError, match=r"decoder|next token|neighbours"):
             train()
         assert not (tmp_path / "run").exists()
         return

@@ -23,6 +23,7 @@ AMBIGUOUS = (
     "causal",
     "causal-separated",
     "causal-streams",
+    "causal-adaptive",
     "hybrid",
     "permuted",
     "permuted-streams",

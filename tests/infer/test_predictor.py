@@ -14,6 +14,7 @@ from wordloom.data.examples import Examples
 from wordloom.errors import BundleError, DataError
 from wordloom.infer import predictor as module
 from wordloom.infer.predictor import Predictor
+from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import classification_scores
 from wordloom.model.architecture import Architecture
 from wordloom.model.interop import save_bundle
@@ -121,10 +122,18 @@ def test_pairs(tokenizer: Tokenizer) -> None:
         (lambda: ours.predict(a), "reads pairs"),
         (lambda: ours.predict(a, b[:3]), "8 first and 3 second"),
         (lambda: list(ours.predict_stream(a)), "reads pairs"),
+        (lambda: list(made(tokenizer).predict_stream(a[0])), "one string"),  # not an answer for each character
         (lambda: made(tokenizer).predict(a, b), "single texts, not pairs"),
     ):
         with pytest.raises(DataError, match=message):
             bad()
+
+
+def test_one_string_is_not_a_stream_of_characters(tokenizer: Tokenizer) -> None:
+    any_task = TaskPredictor(made(tokenizer).model, tokenizer, task=None)
+    for answer in (any_task.predict, lambda text: list(any_task.predict_stream(text))):
+        with pytest.raises(DataError, match="one string"):
+            answer("a text")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -209,6 +209,43 @@ def test_initial_values_are_those_of_the_authors_code() -> None:
         assert float(weight.detach().std()) == pytest.approx(std, rel=0.02), name
 
 
+def test_a_scaled_table_enters_with_deviation_one() -> None:
+    """Vaswani et al. 2017's code: the table has D^-1/2, so that times sqrt(D) it stands beside sinusoids of 0.7."""
+    arch = presets.architecture("transformer-small", 600, layers=1, decoder_layers=1, dropout=0.0)
+    torch.manual_seed(0)
+    body = make_body(arch)
+    assert isinstance(body, EncoderDecoder)
+    tokens = torch.arange(600)[None]
+    zeros = torch.zeros_like(tokens)
+    with torch.no_grad():
+        read = body.embeddings(tokens, zeros, zeros) - body.embeddings.waves[0]
+    assert float(read.std()) == pytest.approx(1.0, rel=0.02)
+    assert float(body.embeddings.tokens.weight.detach().std()) == pytest.approx(256**-0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("preset", ["t5-tiny", "transformer-tiny"])
+def test_a_new_decoder_hears_its_source(preset: str) -> None:
+    """Other sources beside one target change its states from the start: matrices are drawn by their inputs.
+
+    With matrices of deviation 0.02 the source is 1e-4 of their variance in transformer-tiny: Adam and Muon, whose steps
+    do not know how small a gradient is, then teach the decoder to write without it.
+    """
+    arch = presets.architecture(preset, 600, dropout=0.0, attention_dropout=0.0)
+    torch.manual_seed(0)
+    body = make_body(arch).eval()
+    g = torch.Generator().manual_seed(0)
+    source, target = torch.randint(1, 600, (16, 12), generator=g), torch.randint(1, 600, (1, 10), generator=g)
+
+    def rows(tokens: Tensor) -> Batch:
+        places = torch.arange(tokens.shape[1]).expand_as(tokens)
+        return Batch(tokens, torch.ones_like(tokens), places, torch.zeros_like(tokens))
+
+    assert isinstance(body, EncoderDecoder)
+    hidden = run(body, rows(target.expand(16, -1)), rows(source))  # (16, 10, D)
+    share = hidden.var(0).mean() / hidden.var((0, 1)).mean()
+    assert share > 0.02
+
+
 def test_the_published_sizes() -> None:
     """Millions of parameters: T5 small 60 and base 223 (their figures: about 60 and 220), v1.1 small 77, the paper's
     base Transformer 65 with 37,000 tokens."""

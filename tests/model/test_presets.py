@@ -32,6 +32,7 @@ PUBLISHED = {
     "electra-base": (30522, 108.9),
     "xlnet-base": (32000, 116.7),
     "lstm-medium": (10000, 13.3),  # Zaremba et al.: 20 million with an output matrix of its own
+    "textcnn-small": (10000, 3.4),  # by hand: 10,000 x 300, and 100 x 300 x (3 + 4 + 5) + 300 of Kim's filters
 }
 
 
@@ -39,7 +40,8 @@ def test_the_verb_names_every_family() -> None:
     """In words of its help, as listing the rows there would load torch to print them."""
     option = get_args(get_type_hints(pretrain, include_extras=True)["preset"])[1]
     said = {word.rstrip(".") for word in re.findall(r"[a-z0-9.-]+", option.help)}
-    assert {name.rpartition("-")[0] for name in PRESETS} - {"awd"} <= said and "awd-lstm" in said
+    families = {name.rpartition("-")[0] for name in PRESETS if PRESETS[name].pretrains}
+    assert families - {"awd"} <= said and "awd-lstm" in said
 
 
 @pytest.mark.parametrize("name", BERT)
@@ -62,7 +64,7 @@ def test_parameter_counts_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_row_is_possible_and_names_an_objective(name: str) -> None:
     arch = architecture(name, 500)
-    assert PRESETS[name].objective in OBJECTIVES and PRESETS[name].paper
+    assert (PRESETS[name].objective in OBJECTIVES or not PRESETS[name].pretrains) and PRESETS[name].paper
     assert not isinstance(arch, Architecture) or arch.head_width == 64
 
 

@@ -294,6 +294,7 @@ def test_finetune_evaluate_predict(tmp_path: Path) -> None:
     out = list(api.predict_lines(run, str(tmp_path / "asked.txt")))
     assert out == [" ".join(row["prediction"].split()) for row in lines]
     assert list(api.predict_lines(run, test, form="plain")) == out
+    assert next(api.predict_lines(run, test, form="csv")) == "id,prediction"
     (tmp_path / "raw.txt").write_text("".join(f"{i} {p} {r}\n" for i in range(3) for p, r in PAIRS), encoding="utf-8")
     second = api.finetune(run, tmp_path / "raw.txt", tmp_path / "run2", task="generate", quiet=True, baseline=False,
                           **{k: v for k, v in tiny.items() if k.startswith("train")})  # fmt: skip

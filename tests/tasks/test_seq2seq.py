@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,9 @@ def test_finetune_evaluate_predict(tmp_path: Path) -> None:
     asked = [json.loads(line) for line in api.predict_lines(run, str(tmp_path / "test.en"), as_json=True)]
     assert [row["score"] for row in asked] == [row["score"] for row in lines]
     assert list(api.predict_lines(run, str(tmp_path / "test.en"), form="plain")) == out
+    api.predict_file(run, str(tmp_path / "test.en"), tmp_path / "out.csv", form="csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file))[1:] == [[str(i), row["prediction"]] for i, row in enumerate(lines)]
     wide = {"task.beams": 3, "task.answers": 2}
     best = [
         line.split(" ||| ") for line in api.predict_lines(run, str(tmp_path / "test.en"), form="nbest", settings=wide)

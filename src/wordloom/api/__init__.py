@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from wordloom.api.recipes import demo, run_recipe
     from wordloom.api.searching import cross_encoder, evaluate_search, index, open_index, search
     from wordloom.api.sentence import export_sentence_folder
+    from wordloom.api.submitting import Submission
     from wordloom.api.word2vec import vectors
 
 __all__ = [
     "DocumentReader",
+    "Submission",
     "answer",
     "are_vectors",
     "check",
@@ -97,6 +99,7 @@ _HOMES = {
     "open_index": "searching",
     "search": "searching",
     "export_sentence_folder": "sentence",
+    "Submission": "submitting",
     "zero_shot": "describing",
     "zero_shot_lines": "describing",
 }

@@ -33,6 +33,7 @@ from wordloom.config import (
 from wordloom.errors import ConfigError
 from wordloom.infer.predictor import Predictor
 from wordloom.model.build import AnyArchitecture, reads_source
+from wordloom.model.heads import ClassifyHead
 from wordloom.report import render
 from wordloom.run import Run
 from wordloom.tasks.classify.task import HEAD, Classify, ClassifyStream
@@ -107,7 +108,7 @@ def finetune(
             model, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet
         )
     start = open_start(model, chosen, train.texts)
-    _refuse(start.arch)
+    _refuse(start.arch, task_config)
     if resume and chosen.compare is not None:
         seeds = len(chosen.compare.seeds)
     if seeds > 1:
@@ -137,13 +138,17 @@ def _seeded(settings: dict[str, Any], model: str | Path) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k != "seed"} | dict.fromkeys(keys, seed)
 
 
-def _refuse(arch: AnyArchitecture) -> None:
+def _refuse(arch: AnyArchitecture, config: ClassifyConfig) -> None:
+    """Before a run is created, or an old one replaced."""
     if reads_source(arch):
         raise ConfigError(
             "an encoder-decoder writes text, and has no one vector of a text to classify", where="MODEL",
             cure="use an encoder, a causal or a recurrent model; or teach this one to write labels: --task translate "
                  "on lines of text, tab, label",
         )  # fmt: skip
+    if config.pooling != "auto":
+        with torch.device("meta"):
+            ClassifyHead(arch, 1, config.pooling)
 
 
 def finetune_parts(

@@ -33,7 +33,9 @@ class TaskKind:
     settle: what of ``fit`` the start decides, as further keywords.
     unlabelled: what ``predict`` reads from a file ("-": standard input, a line each): inputs of the task.
     formats: further ways ``predict --format NAME`` writes answers: (input, answer) pairs -> lines. files: those that
-    are no text and need ``--out FILE``. adjustable: keys of [task] that a finished model can be given anew.
+    are no text and need ``--out FILE``. cell: an answer as a cell of ``--format csv``; None: it fits in none.
+    own_id: the id that an input of the task brings itself. adjustable: keys of [task] that a finished model can be
+    given anew.
     """
 
     config: type[Strict]
@@ -49,6 +51,8 @@ class TaskKind:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     formats: Mapping[str, Callable[[Iterator[tuple[Any, Any]]], Iterator[str]]] = field(default_factory=dict)
     files: Mapping[str, Callable[[Iterator[tuple[Any, Any]]], bytes]] = field(default_factory=dict)
+    cell: Callable[[Any], str] | None = None
+    own_id: Callable[[Any], Any] | None = None
     adjustable: frozenset[str] = frozenset()
 
 

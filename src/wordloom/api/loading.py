@@ -14,8 +14,9 @@ import numpy as np
 from wordloom.api.kinds import HOMES, task_kind
 from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
+from wordloom.api.submitting import Submission, classifier_lines, refuse_glue_file, refuse_idle, task_lines
 from wordloom.config import DataConfig, make, near_miss
-from wordloom.data.examples import read_examples
+from wordloom.data.examples import label_folders, read_examples
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, selective_scores, withheld
@@ -118,7 +119,7 @@ def evaluate(
     """
     if not 1 <= len(models) <= 2:
         raise ConfigError(f"{len(models)} models were given", cure="write: wordloom evaluate RUN [RUN2] DATA")
-    if Path(data).is_dir():
+    if Path(data).is_dir() and not label_folders(str(data)):
         raise ConfigError("a folder, not a labelled file", where=data, cure="write: wordloom evaluate RUN [RUN2] DATA")
     predictors = [load(m, settings) for m in models]
     names = [str(m) for m in models] if len(set(map(str, models))) == len(models) else ["A", "B"]
@@ -178,19 +179,30 @@ def predict_lines(
     form: str | None = None,
     settings: Mapping[str, Any] | None = None,
     abstain: float | None = None,
+    submission: Submission | None = None,
 ) -> Iterator[str]:
     """Output lines in input order: JSON objects, the task's format ``form``, or columns to read (of a classifier: the
     answer, its probability, the text). settings: as `load`. abstain: a classifier's less probable answers are
-    withheld."""
-    predictor = load(model, settings)
+    withheld. submission: how rows and answers are named in the formats csv, glue and clue."""
+    config = DataConfig(train=data, text=text, pair=pair)
+    yield from _lines(load(model, settings), data, config, as_json, form, abstain, submission or Submission())
+
+
+def _lines(
+    predictor: Any, data: str, config: DataConfig, as_json: bool, form: str | None, abstain: float | None,
+    wanted: Submission,
+) -> Iterator[str]:  # fmt: skip
     if isinstance(predictor, TaskPredictor):
         _refuse_abstaining(abstain)
-        yield from _task_lines(predictor, data, DataConfig(train=data, text=text, pair=pair), as_json, form)
+        yield from _task_lines(predictor, data, config, as_json, form, wanted)
         return
-    if form is not None:
-        raise ConfigError(f"a classifier has no output format {form!r}", where="--format", cure="use --json")
     labels = predictor.labels
-    inputs = read_inputs(data, text, pair, predictor.task.pairs)
+    inputs = read_inputs(data, config.text, config.pair, predictor.task.pairs)
+    if form is not None:
+        answers = predictor.predict_stream(inputs, abstain=abstain)
+        yield from classifier_lines(form, data, answers, predictor.task, wanted, abstain)
+        return
+    refuse_idle(wanted, form, ())
     texts, copies = _tee(inputs)
     for answer in predictor.predict_stream(texts, abstain=abstain):
         source = copies.popleft()
@@ -204,35 +216,42 @@ def predict_lines(
 def predict_file(
     model: str | Path, data: str, out: str | Path, *, text: str | None = None, pair: str | None = None,
     as_json: bool = False, form: str | None = None, overwrite: bool = False,
-    settings: Mapping[str, Any] | None = None, abstain: float | None = None,
+    settings: Mapping[str, Any] | None = None, abstain: float | None = None, submission: Submission | None = None,
 ) -> Path:  # fmt: skip
     """What ``predict_lines`` gives, or a format that is no text, as a file that is there whole or not at all."""
     out = Path(out)
     if out.exists() and not overwrite:
         raise ConfigError("this file is there already", where=out, cure="name another one, or add --overwrite")
-    predictor = load(model, settings)
+    predictor, wanted = load(model, settings), submission or Submission()
+    config = DataConfig(train=data, text=text, pair=pair)
     if isinstance(predictor, TaskPredictor) and form is not None:
         task, kind = predictor.task, task_kind(predictor.task.name)
         if form in kind.files:
-            config = DataConfig(train=data, text=text, pair=pair)
+            refuse_idle(wanted, form, ())
             replace(out, kind.files[form](predictor.predict_stream(kind.unlabelled(data, config, task))))
             return out
-    lines = predict_lines(model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings,
-                          abstain=abstain)  # fmt: skip
+    elif form == "glue":
+        refuse_glue_file(out, predictor.labels, wanted)
+    lines = _lines(predictor, data, config, as_json, form, abstain, wanted)
     replace(out, "".join(f"{line}\n" for line in lines).encode("utf-8"))
     return out
 
 
 def _task_lines(
-    predictor: TaskPredictor, data: str, config: DataConfig, as_json: bool, form: str | None
+    predictor: TaskPredictor, data: str, config: DataConfig, as_json: bool, form: str | None, wanted: Submission
 ) -> Iterator[str]:
     task, kind = predictor.task, task_kind(predictor.task.name)
     pairs = predictor.predict_stream(kind.unlabelled(data, config, task))
+    if form == "csv" and kind.cell is not None:
+        yield from task_lines(data, pairs, kind, wanted)
+        return
+    refuse_idle(wanted, form, ())
     if form is not None:
         if form in kind.files:
             raise ConfigError(f"{form} is no text for a screen", where="--format", cure="name a file with --out")
         if form not in kind.formats:
-            raise ConfigError(f"unknown format {form!r}{near_miss(form, [*kind.formats, *kind.files], 'known')}",
+            known = [*kind.formats, *kind.files, *(["csv"] if kind.cell is not None else [])]
+            raise ConfigError(f"unknown format {form!r}{near_miss(form, known, 'known')}",
                               where="--format", cure="name one of these, or use --json")  # fmt: skip
         yield from kind.formats[form](pairs)
         return

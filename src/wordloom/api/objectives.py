@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from wordloom import presets
 from wordloom.config import (
     CausalConfig,
@@ -34,10 +36,12 @@ AnyObjective = MaskedConfig | CausalConfig | ReplacedConfig | HybridConfig | Spa
 
 
 def make_objective(
-    config: AnyObjective, tokenizer: Tokenizer
+    config: AnyObjective, tokenizer: Tokenizer, store: TokenStore | None = None
 ) -> Masked | Causal | Replaced | Hybrid | Spans | Permuted:
+    """store: of the training text, read only by what counts its tokens."""
     if isinstance(config, CausalConfig):
-        return Causal(config)
+        counted = store if config.softmax == "adaptive" else None
+        return Causal(config, None if counted is None else torch.from_numpy(counted.counts(tokenizer.vocab_size)))
     if isinstance(config, SpansConfig):
         cls_id, eos_id = tokenizer.cls_id, tokenizer.sep_id
         sentinels = tokenizer.sentinel_ids()[: config.sentinels]
@@ -77,6 +81,9 @@ def make_layout(
 
 def refuse_unfit(config: AnyObjective, attention: str, preset: str) -> None:
     """Refuse an objective that the model cannot learn: it would be cheated, or blind. Raises ConfigError."""
+    if not presets.preset(preset).pretrains:
+        what = f"{preset} sees a token with its neighbours at most: it learns from labels alone, and is not pre-trained"
+        raise ConfigError(what, cure=f"train it with wordloom finetune {preset} DATA, or choose another preset")
     if isinstance(config, MaskedConfig) and config.documents != "isolated":
         for key in ("next_sentence", "sentence_order"):
             if getattr(config, key):

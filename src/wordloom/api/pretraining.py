@@ -234,7 +234,7 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     config, objective_config = recipe.train, recipe.objective or MaskedConfig()
     tokenizer = Tokenizer.load(run.path / "tokenizer")
     train, valid = TokenStore.open(run.path / "store" / "train"), TokenStore.open(run.path / "store" / "valid")
-    objective = make_objective(objective_config, tokenizer)
+    objective = make_objective(objective_config, tokenizer, train)
     layout = make_layout(train, tokenizer, config, objective_config, streams=config.batch)
     if isinstance(objective_config, MaskedConfig) and objective_config.next_sentence and valid.documents < 2:
         cure = "raise corpus.valid_fraction or give more text"
@@ -312,9 +312,7 @@ def start_from_frequencies(model: Model, store: TokenStore, tokenizer: Tokenizer
     head = next((name for name in ("masked", "permuted", GENERATOR) if name in model.heads), None)
     if head is None:
         return
-    counts = np.ones(tokenizer.vocab_size)
-    for i in range(0, len(store.tokens), 1 << 22):  # the store may be larger than memory
-        counts += np.bincount(store.tokens[i : i + (1 << 22)], minlength=tokenizer.vocab_size)
+    counts = store.counts(tokenizer.vocab_size) + 1.0
     counts[tokenizer.special_ids] = 1.0  # never predicted
     bias = model.get_submodule(f"heads.{head}.head" if head == GENERATOR else f"heads.{head}").bias
     assert isinstance(bias, nn.Parameter)
@@ -365,7 +363,7 @@ def _model_facts(model: Model, preset: str, tokenizer: Tokenizer, path: Path) ->
             "parameters": sum(p.numel() for p in model.parameters()),
             "layers": arch.layers,
             "width": arch.width,
-            **({"heads": arch.heads} if isinstance(arch, Architecture) else {"cell": arch.cell}),
+            **{name: getattr(arch, name) for name in ("heads", "cell") if hasattr(arch, name)},
             "positions": arch.limit,
         },
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "lowercase": tokenizer.lowercase},

@@ -19,7 +19,7 @@ from wordloom.api.loading import load
 from wordloom.api.pretraining import pretrain, refuse_impossible
 from wordloom.api.results import Result, say
 from wordloom.api.settings import recipe_from, refuse_changes, required
-from wordloom.api.start import open_start
+from wordloom.api.start import fitting, open_start, preferred
 from wordloom.api.word2vec import vectors
 from wordloom.config import (
     ChooseConfig,
@@ -141,7 +141,9 @@ def _second_stage(recipe: Recipe) -> Recipe:
     if "corpus" in values:
         values["train"] = values.get("finetune", {})
         values = {k: v for k, v in values.items() if k in ("train", "task", "data", "compare", "lora")}
-    return recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=DEFAULTS)
+    start = recipe.model.start or recipe.model.preset or ""
+    defaults = DEFAULTS if recipe.corpus is not None else {**fitting(DEFAULTS, start), **preferred(start)}
+    return recipe_from({}, TABLES, base=Recipe.model_validate(values), defaults=defaults)
 
 
 DEMO_LABELS = (200, 2000)

@@ -16,7 +16,7 @@ from wordloom.api.facts import finished_facts
 from wordloom.api.kinds import TaskKind, task_kind
 from wordloom.api.results import Result, paired_json, say, scores_json
 from wordloom.api.settings import own_recipe, recipe_from
-from wordloom.api.start import Start, fitting, open_start
+from wordloom.api.start import Start, fitting, open_start, refuse_nearsighted
 from wordloom.api.training_run import DEFAULTS, open_run, train_task
 from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.errors import DataError
@@ -118,6 +118,7 @@ def finetune_task(
         if part is not None:
             say(part.columns, quiet)
     start = open_start(model, chosen, list(train.texts()))
+    refuse_nearsighted(start.arch, task)
     kind.refuse(start.arch)
     parts = divide_records(train, valid, test, data_config, chosen.train.seed)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "baseline": baseline, "quiet": quiet}

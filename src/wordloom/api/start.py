@@ -17,6 +17,7 @@ from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import refuse_linear
 from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.model.build import AnyArchitecture, make_body
+from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.interop import apply_states, load_any
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
@@ -96,6 +97,21 @@ def fitting(defaults: Mapping[str, Any], model: str | Path) -> dict[str, Any]:
         return dict(defaults)
     own = {f"model.{f.name}" for f in fields(row.kind)}
     return {k: v for k, v in defaults.items() if not k.startswith("model.") or k in own}
+
+
+def preferred(model: str | Path) -> dict[str, Any]:
+    """What this preset's row asks of a recipe that trains a classifier from its random weights; {} of all else."""
+    row = presets.PRESETS.get(str(model))
+    return {} if row is None or Path(model).exists() else dict(row.finetuning)
+
+
+def refuse_nearsighted(arch: AnyArchitecture, task: str) -> None:
+    """Of textcnn and dan rows, which have a vector of a text and next to nothing of a token. Raises ConfigError."""
+    if isinstance(arch, ConvolutionArchitecture):
+        raise ConfigError(
+            f"the model sees a token with its neighbours at most: it classifies whole texts, and cannot learn {task}",
+            where="MODEL", cure="use an encoder, a causal or a recurrent model",
+        )  # fmt: skip
 
 
 def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:

@@ -47,6 +47,9 @@ def settle(start: Start) -> dict[str, Any]:
         facts = folder / "wordloom.json"
         extra = read_json(facts)["extra"] if facts.is_file() else None
     begins = start_of(start.tokenizer, extra)
+    if start.states is not None and "first.weight" in start.states.get("causal", {}):
+        raise ConfigError("the run learned with an adaptive softmax, which generate does not go on with", where="MODEL",
+                          cure="pre-train with objective.softmax = 'full'")  # fmt: skip
     masked = start.states is not None and "causal" not in start.states and "masked" in start.states
     return {"start_id": start.tokenizer.eos_id if begins is None else begins, "head": "masked" if masked else "causal"}
 
@@ -78,5 +81,6 @@ def plain(pairs: Iterator[tuple[str, Continued]]) -> Iterator[str]:
 KIND = TaskKind(
     config=GenerateConfig, read=read, refuse=refuse, settle=settle, fit=fit, stream=stream, restore=Generate.restore,
     unlabelled=unlabelled, yardstick=yardstick, formats={"plain": plain},
+    cell=lambda answer: answer.text or "",
     defaults={"tokenizer.kind": "byte-bpe", "tokenizer.lowercase": False},
 )  # fmt: skip

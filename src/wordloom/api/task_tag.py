@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 from wordloom.api.kinds import TaskKind
@@ -10,7 +12,8 @@ from wordloom.config import DataConfig, TagConfig
 from wordloom.data import tag_writers
 from wordloom.data.examples import read_examples
 from wordloom.data.readers import file_format, stdin_lines, text_lines
-from wordloom.data.tagged import Tagged, TagInput, read_tagged
+from wordloom.data.tag_json import record_ids
+from wordloom.data.tagged import Tagged, TagInput, is_json, read_tagged
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.tasks.tag.baseline import baseline
@@ -38,7 +41,9 @@ def unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[TagInput]:
     elif file_format(path) in ("csv", "parquet") or (file_format(path) == "tsv" and data.text is not None):
         yield from map(task.as_input, read_examples(path, text=data.text, require_label=False).texts)
     else:
-        yield from map(task.as_input, read_tagged(path, text=data.text, labelled=False).inputs())
+        inputs = map(task.as_input, read_tagged(path, text=data.text, labelled=False).inputs())
+        ids = record_ids(path) if is_json(path) else repeat(None)
+        yield from (replace(given, id=id) for given, id in zip(inputs, ids, strict=False))
 
 
 KIND = TaskKind(
@@ -50,6 +55,11 @@ KIND = TaskKind(
     restore=Tagging.restore,
     unlabelled=unlabelled,
     baseline=baseline,
-    formats={"jsonl": tag_writers.jsonl, "conll": tag_writers.conll, "inline": tag_writers.inline},
+    formats={
+        "jsonl": tag_writers.jsonl,
+        "conll": tag_writers.conll,
+        "inline": tag_writers.inline,
+        "clue": tag_writers.clue,
+    },
     files={"docbin": tag_writers.docbin},
 )

@@ -88,7 +88,7 @@ DEFAULTS: dict[str, Any] = {
 
 make_kind = partial(
     TaskKind, read=read, refuse=refuse, fit=fit, stream=stream, restore=Seq2Seq.restore, unlabelled=unlabelled,
-    formats={"plain": plain, "nbest": n_best}, defaults=DEFAULTS,
+    formats={"plain": plain, "nbest": n_best}, cell=lambda answer: answer.text, defaults=DEFAULTS,
     adjustable=frozenset({"beams", "answers", "length_penalty", "no_repeat_ngram", "max_tokens", "alignments"}),
 )  # fmt: skip
 

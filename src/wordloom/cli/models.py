@@ -13,6 +13,8 @@ from wordloom.cli.options import (
     Abstain,
     AsJson,
     Epochs,
+    Header,
+    IdColumn,
     Kind,
     LabelColumn,
     LabelCount,
@@ -21,7 +23,9 @@ from wordloom.cli.options import (
     Out,
     Overwrite,
     PairColumn,
+    Probability,
     RecipeFile,
+    Rename,
     Resume,
     Seed,
     Set,
@@ -29,6 +33,7 @@ from wordloom.cli.options import (
     TestFile,
     TextColumn,
     ValidFile,
+    renamed,
     settings_of,
 )
 from wordloom.errors import ConfigError
@@ -223,12 +228,20 @@ def predict(
     text: TextColumn = None,
     pair: PairColumn = None,
     as_json: AsJson = False,
-    form: Annotated[str | None, typer.Option("--format", metavar="NAME", help="a task's own file format")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", "--submission", metavar="NAME",
+                     help="a task's own file format, or a submission: csv, glue, clue, squad (docs/data.md)"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="write there instead of on standard output")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file at --out")] = False,
     abstain: Abstain = None,
+    id_column: IdColumn = None,
+    header: Header = None,
+    probability: Probability = None,
+    rename: Rename = None,
     zero_shot: Annotated[
         list[str] | None,
         typer.Option("--zero-shot", metavar="LABEL=WORDS", help="labels by description, repeatable; RUN is a run of "
@@ -241,6 +254,7 @@ def predict(
 
     if zero_shot:
         idle = {"--format": form, "--out": out, "--abstain": abstain, "--pair": pair, "--set": settings or None}
+        idle |= {"--id": id_column, "--header": header, "--probability": probability, "--rename": rename}
         wrong = next((name for name, value in idle.items() if value is not None), None)
         if wrong is not None:
             raise ConfigError("has no meaning with --zero-shot", where=wrong, cure="leave it out")
@@ -249,15 +263,15 @@ def predict(
         return
     if data == "-" and sys.stdin.isatty():
         print("reading standard input, a text per line; Ctrl-D ends it", file=sys.stderr)
+    given: dict[str, Any] = {"text": text, "pair": pair, "as_json": as_json, "form": form, "abstain": abstain}
+    given["settings"] = settings_of(settings)
+    given["submission"] = api.Submission(
+        id_column, None if header is None else header.split(","), probability or (), renamed(rename)
+    )
     if out is not None:
-        given: dict[str, Any] = {"text": text, "pair": pair, "as_json": as_json, "form": form, "overwrite": overwrite}
-        given["abstain"] = abstain
-        given["settings"] = settings_of(settings)
-        print(f"answers: {api.predict_file(model, data, out, **given)}")
+        print(f"answers: {api.predict_file(model, data, out, overwrite=overwrite, **given)}")
         return
-    for line in api.predict_lines(
-        model, data, text=text, pair=pair, as_json=as_json, form=form, settings=settings_of(settings), abstain=abstain
-    ):
+    for line in api.predict_lines(model, data, **given):
         print(line)
 
 

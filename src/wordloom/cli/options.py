@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from wordloom.errors import ConfigError
+
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="folder of the run; must not exist yet")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="any key of a recipe, repeatable")
@@ -37,6 +39,22 @@ Abstain = Annotated[
     float | None,
     typer.Option("--abstain", metavar="P", help="withhold a classifier's answers of less than this probability"),
 ]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id", metavar="COLUMN", help="of a submission: the file's column of ids; absent: id, index, idx or "
+                 "qid, else the row's number from 0"),
+]  # fmt: skip
+Header = Annotated[
+    str | None, typer.Option("--header", metavar="NAMES", help="of --format csv: its columns, such as Id,target")
+]
+Probability = Annotated[
+    list[str] | None,
+    typer.Option("--probability", metavar="LABEL", help="of --format csv: this label's probability, repeatable"),
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", metavar="LABEL=WORD", help="of a submission: what is written for a label, repeatable"),
+]
 Steps = Annotated[int | None, typer.Option(help="how long, in updates of the weights")]
 Epochs = Annotated[float | None, typer.Option(help="how long, in passes over the data")]
 Minutes = Annotated[float | None, typer.Option(help="how long, in minutes: the number of steps is fitted to it")]
@@ -51,3 +69,14 @@ def settings_of(assignments: list[str] | None, **flags: Any) -> dict[str, Any]:
     chosen = {k: v for k, v in flags.items() if v is not None}
     chosen.update(parse_assignment(a) for a in assignments or [])
     return chosen
+
+
+def renamed(assignments: list[str] | None) -> dict[str, str]:
+    """LABEL=WORD, each. Raises ConfigError for another form."""
+    parts = [a.rpartition("=") for a in assignments or []]
+    for label, sign, word in parts:
+        if not (label and sign and word):
+            raise ConfigError(
+                f"{label + sign + word!r} is not LABEL=WORD", where="--rename", cure="write --rename pos=1"
+            )
+    return {label: word for label, _, word in parts}

@@ -38,6 +38,10 @@ class CausalConfig(Strict):
     documents: Literal["isolated", "separated", "streams"] = Field(
         "isolated", description="streams: rows go on where those of the step before ended, for recurrent models"
     )
+    softmax: Literal["full", "adaptive"] = Field(
+        "full", description="adaptive: rare tokens cost less; its output matrix is not the token table"
+    )
+    clusters: int = Field(2, gt=0, description="of rare tokens, adaptive only")
 
 
 class ReplacedConfig(Strict):

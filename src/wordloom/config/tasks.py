@@ -14,7 +14,9 @@ class ClassifyConfig(Strict):
 
     name: Literal["classify"] = "classify"
     kind: Literal["auto", "single", "multi", "regression"] = "auto"
-    pooling: Literal["auto", "cls", "mean", "last"] = Field("auto", description="auto: cls, in causal models last")
+    pooling: Literal["auto", "cls", "mean", "max", "last"] = Field(
+        "auto", description="auto: cls; in causal models last, of textcnn rows max, of dan rows mean"
+    )
     class_weights: Literal["none", "balanced"] = "none"
     dropout: float = Field(0.1, ge=0, lt=1)
     stride: float = Field(0.0, ge=0, lt=1, description="overlap of neighbouring windows of a long text")

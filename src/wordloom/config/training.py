@@ -49,11 +49,15 @@ class ModelConfig(Strict):
     memory: int | None = Field(None, description="xlnet: tokens of the rows before that a row still sees")
     hidden: int | None = Field(None, description="recurrent: width of a cell's state; absent: width")
     bidirectional: bool | None = Field(None, description="recurrent: for the masked objective")
-    dropout_embedding: float | None = Field(None, description="recurrent, as the following")
+    widths: tuple[int, ...] | None = Field(None, description="textcnn: tokens that its filters see")
+    dropout_embedding: float | None = Field(None, description="textcnn, dan, recurrent; the following: recurrent")
     dropout_input: float | None = None
     dropout_hidden: float | None = None
     dropout_output: float | None = None
     weight_drop: float | None = None
+    forget_bias: float | None = Field(None, description="recurrent: first bias of the LSTM's forget gate")
+    init_std: float | None = Field(None, description="deviation of the random weights")
+    norm_place: str | None = Field(None, description="Transformer: after or before")
 
 
 class TrainConfig(Strict):

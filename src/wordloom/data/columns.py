@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
-from wordloom.data.tables import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, Table, longest_text, mean_length
+from wordloom.data.readers import is_table, strict_decode
+from wordloom.data.tables import (
+    ID_NAMES,
+    LABEL_NAMES,
+    PAIR_NAMES,
+    TEXT_NAMES,
+    Table,
+    longest_text,
+    mean_length,
+    open_table,
+    table_rows,
+)
 from wordloom.errors import DataError
 
 
@@ -87,3 +100,34 @@ def _distinct(table: Table, column: int) -> int:
     if any(not isinstance(cell, str | int) or len(str(cell)) > 60 for cell in cells):
         return 0
     return len({str(cell) for cell in cells})
+
+
+def read_ids(path: str, asked: str | None) -> tuple[str, list[Any] | None]:
+    """What the rows of a file are called: (name of the column, its cells in order), or ("id", None) where the file has
+    no such column: then a row's number, from 0, is its id.
+
+    asked: the column by name or, from 1, by number; else the first named as ``ID_NAMES``. "-", lines of text and
+    folders have none.
+    Raises DataError for a column that is not there, an id that is empty or there twice.
+    """
+    if path == "-" or os.path.isdir(path) or not is_table(path):
+        if asked is not None:
+            raise DataError(
+                "no columns here, so no ids", where=path, cure="leave --id out: the row's number, from 0, is it"
+            )
+        return "id", None
+    table = open_table(path)
+    lowered = [name.lower() for name in table.names]
+    at = table.column(asked) if asked is not None else next((lowered.index(n) for n in ID_NAMES if n in lowered), None)
+    if at is None:
+        return "id", None
+    seen: dict[Any, int] = {}
+    for line, (cell,) in table_rows(table, [at], strict_decode(path)):
+        if not isinstance(cell, str | int) or not str(cell).strip():
+            raise DataError(f"no id in column {table.names[at]!r}", where=f"{path}:{line}",
+                            cure="fill it in, or name another column with --id")  # fmt: skip
+        if cell in seen:
+            raise DataError(f"the id {cell!r} is that of line {seen[cell]} too", where=f"{path}:{line}",
+                            cure="correct it, or name another column with --id")  # fmt: skip
+        seen[cell] = line
+    return table.names[at], list(seen)

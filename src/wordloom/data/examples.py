@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from wordloom.data.columns import Columns, guess_columns
+from wordloom.data.label_folders import label_folders, read_folders
 from wordloom.data.readers import known_format, raw_lines, reject_binary, replace_surrogates, strict_decode, strip_html
 from wordloom.data.tables import Table, is_number, open_table, table_rows
 from wordloom.errors import DataError
@@ -203,12 +204,17 @@ def read_examples(
     kind: "auto" takes lists and cells that mostly hold ``separator`` as multi, more than 20 distinct non-integer
         numbers as regression, everything else as single.
     require_label: False reads unlabelled input too (labels None); a .txt file is then one text per line.
+    path may be a folder that holds a folder of .txt files, a text each, for every label (IMDb's).
 
     Raises DataError naming file:line for an empty text, a missing label, a wrong number of columns, broken JSON,
     broken UTF-8: nothing is dropped.
     """
     path = str(path)
-    if known_format(path) == "txt":
+    raw: list[Any] | None
+    if folders := label_folders(path):
+        texts, raw, places, note = read_folders(path, folders)
+        pairs, guessed = None, dict[str, str]()
+    elif known_format(path) == "txt":
         texts, raw, places, note = _read_lines(path, require_label)
         pairs, guessed = None, dict[str, str]()
     else:

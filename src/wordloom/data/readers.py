@@ -34,20 +34,31 @@ Decode = Callable[[bytes, int], str]  # (one line without its end, line number) 
 
 def file_format(path: str | Path) -> str | None:
     """Format by suffix (``a.jsonl.gz`` -> "jsonl"); None where the suffix is unknown."""
+    return FORMATS.get(_suffix(path))
+
+
+def _suffix(path: str | Path) -> str:
+    """The last one, after that of a compression."""
     name = os.path.basename(str(path)).lower()
     for ending in COMPRESSIONS:
         name = name.removesuffix(ending)
-    return FORMATS.get(os.path.splitext(name)[1])
+    return os.path.splitext(name)[1]
 
 
 def known_format(path: str | Path) -> str:
-    """As ``file_format``; an unknown suffix or a folder is a DataError."""
+    """As ``file_format``; a .json file, named by itself, is lines of JSON, as CLUE's are. An unknown suffix or a folder
+    is a DataError."""
     if os.path.isdir(path):
         raise DataError("is a folder, not a file", where=path, cure="give one file of it")
-    found = file_format(path)
+    found = "jsonl" if _suffix(path) == ".json" else file_format(path)
     if found is None:
         raise DataError("unknown suffix", where=path, cure=f"use {KNOWN}")
     return found
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether ``tables.open_table`` reads files of this suffix."""
+    return _suffix(path) == ".json" or file_format(path) not in (None, "txt")
 
 
 def find_files(path: str) -> tuple[list[str], list[str]]:

@@ -213,6 +213,13 @@ class TokenStore:
             return None
         return np.unpackbits(self._words, count=self.manifest["vocab_size"]).astype(np.bool_)
 
+    def counts(self, vocab_size: int) -> NDArray[np.float64]:
+        """(V,) occurrences of each id."""
+        found = np.zeros(vocab_size)
+        for i in range(0, len(self.tokens), 1 << 22):  # the store may be larger than memory
+            found += np.bincount(self.tokens[i : i + (1 << 22)], minlength=vocab_size)
+        return found
+
     @property
     def word_bits(self) -> NDArray[np.uint8]:
         """words.bin as it stands (``np.packbits`` order): of ids, or of tokens where ``word_table`` is None."""

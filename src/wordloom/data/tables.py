@@ -29,6 +29,7 @@ LABEL_NAMES = (
     "label", "labels", "class", "category", "sentiment", "target", "topic", "intent", "categories", "tags", "tag",
     "score", "rating", "stars", "y",
 )  # fmt: skip
+ID_NAMES = ("id", "index", "idx", "qid")
 PAIR_NAMES = {
     "sentence1": "sentence2", "text_a": "text_b", "text1": "text2", "premise": "hypothesis", "question1": "question2",
     "sentence": "sentence2", "text": "text_pair", "question": "sentence",
@@ -258,19 +259,22 @@ def _tsv_is_quoted(path: str, lines: list[tuple[int, str]], whole: bool) -> bool
     return uneven or doubled or opened > 0.5 * len(plain)
 
 
+_NAME = re.compile(r"(?:#\d|[^\W\d])[\w .\-]*")  # of a column; "#1 String" is one of MRPC's
+
+
 def has_header(rows: list[list[str]]) -> bool:
     """True if the first row names the columns: known names, or short distinct words over columns of another kind."""
     first = [cell.strip() for cell in rows[0]]
     if not all(first) or any(len(cell) > 40 for cell in first):
         return False
-    known = [cell.lower() in TEXT_NAMES or cell.lower() in LABEL_NAMES for cell in first]
+    known = [cell.lower() in (*TEXT_NAMES, *LABEL_NAMES, *ID_NAMES) for cell in first]
     below = [row for row in rows[1:] if len(row) == len(first)]
     seen = [{row[i].strip() for row in below} for i in range(len(first))]
     if any(cell in seen[i] and not known[i] for i, cell in enumerate(first)):
         return False
     if any(known):
         return True
-    if not below or len(set(first)) < len(first) or not all(re.fullmatch(r"[^\W\d][\w .\-]*", cell) for cell in first):
+    if not below or len(set(first)) < len(first) or not all(map(_NAME.fullmatch, first)):
         return False
     return any(0 < len(s) <= 0.2 * len(below) or all(is_number(cell) for cell in s) for s in seen)
 

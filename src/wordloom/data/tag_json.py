@@ -42,6 +42,11 @@ def read_json(path: str, *, text: str | None, label: str | None, overlaps: bool,
     return reader.done(", ".join(f"{count:,} x {kind}" for kind, count in kinds.items()))
 
 
+def record_ids(path: str) -> Iterator[Any]:
+    """What every record is called: its "id", None where it has none."""
+    return (record.get("id") for _, record in _records(path))
+
+
 def _records(path: str) -> Iterator[tuple[str, Record]]:
     """(place, object): of a line each, or of one array (a whole .json file), placed by its number."""
     reject_binary(path)

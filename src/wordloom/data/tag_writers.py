@@ -24,6 +24,16 @@ def jsonl(pairs: Iterable[Answered]) -> Iterator[str]:
         yield json.dumps({"text": given.text, "spans": spans}, ensure_ascii=False)
 
 
+def clue(pairs: Iterable[Answered]) -> Iterator[str]:
+    """{"id", "label": {type: {surface: [[first, last]]}}}, last inclusive: what CLUENER's site reads. id: the record's
+    own, else its number from 0."""
+    for number, (given, answer) in enumerate(pairs):
+        found: dict[str, dict[str, list[list[int]]]] = {}
+        for m in answer:
+            found.setdefault(m.type, {}).setdefault(given.text[m.start : m.end], []).append([m.start, m.end - 1])
+        yield json.dumps({"id": number if given.id is None else given.id, "label": found}, ensure_ascii=False)
+
+
 def conll(pairs: Iterable[Answered]) -> Iterator[str]:
     """token<TAB>tag, BIO or the word's own label, an empty line after every text."""
     for given, answer in pairs:

@@ -43,11 +43,12 @@ class Mention(NamedTuple):
 @dataclass(frozen=True)
 class TagInput:
     """A text to tag. units: (n, 2) edges of its own tokens, None where there are none. each: every token has a label
-    of its own, which is how answers are then written."""
+    of its own, which is how answers are then written. id: what its record in a file is called."""
 
     text: str
     units: Units | None = None
     each: bool = False
+    id: Any = None
 
     def tokens(self) -> list[str]:
         """Raises DataError for a text without tokens of its own."""

@@ -141,7 +141,8 @@ class Predictor:
         self, texts: Iterable[str] | Iterable[tuple[str, str]], chunk: int = 512, *, abstain: float | None = None
     ) -> Iterator[Prediction]:
         """Answers in input order for more texts than memory holds; pairs as (first, second). Reads ``chunk`` ahead.
-        abstain: as ``predict``."""
+        abstain: as ``predict``. Raises DataError for other input."""
+        refuse_one_string(texts)
         source: Iterator[Any] = iter(texts)
         while block := list(islice(source, chunk)):
             if self.task.pairs and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in block):
@@ -179,8 +180,7 @@ class Predictor:
 
     def _check(self, texts: Sequence[str], pairs: Sequence[str] | None) -> None:
         for side in (texts, pairs):
-            if isinstance(side, str):
-                raise DataError("one string was given", cure="give a list of texts, even for one text")
+            refuse_one_string(side)
             if side is not None and not all(isinstance(t, str) for t in side):
                 at = next(i for i, t in enumerate(side) if not isinstance(t, str))
                 raise DataError(f"example {at + 1} is {type(side[at]).__name__}, not text", cure="give strings")
@@ -191,6 +191,12 @@ class Predictor:
             )
         if pairs is not None and len(pairs) != len(texts):
             raise DataError(f"{len(texts)} first and {len(pairs)} second texts", cure="give as many of both")
+
+
+def refuse_one_string(given: object) -> None:
+    """Raises DataError: its characters would be answered one by one."""
+    if isinstance(given, str):
+        raise DataError("one string was given", cure="give a list, even for one")
 
 
 class Headed(Protocol):

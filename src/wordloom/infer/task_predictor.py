@@ -10,8 +10,7 @@ from typing import Any, Protocol, Self
 
 from torch import nn
 
-from wordloom.errors import DataError
-from wordloom.infer.predictor import open_task
+from wordloom.infer.predictor import open_task, refuse_one_string
 from wordloom.metrics import Score, Tally, tally_scores
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.interop import has_segments, save_bundle
@@ -67,13 +66,13 @@ class TaskPredictor:
 
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
         """One answer per input, in order. Raises DataError for an input the task does not read."""
-        if isinstance(inputs, str):
-            raise DataError("one string was given", cure="give a list of inputs, even for one")
+        refuse_one_string(inputs)
         self.task.check(inputs)
         return self.task.predict(self.model, inputs)
 
     def predict_stream(self, inputs: Iterable[Any], chunk: int = CHUNK) -> Iterator[tuple[Any, Any]]:
         """(input, answer) in order, for more inputs than memory holds; reads ``chunk`` ahead."""
+        refuse_one_string(inputs)
         source = iter(inputs)
         while block := list(islice(source, chunk)):
             yield from zip(block, self.predict(block), strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Tail(nn.Module):
         return linear_cross_entropy(self.down(states), self.output.weight, None, targets)
 
     def log_probs(self, states: Tensor) -> Tensor:
-        """Given the cluster: (N, D) -> (N, tokens)."""
+        """Given the cluster: (..., D) -> (..., tokens)."""
         return _log_softmax(self.output(self.down(states)))
 
 
@@ -66,7 +67,7 @@ class AdaptiveHead(nn.Module):
             raise ConfigError(
                 f"adaptive div_value must be at least 1, not {div_value}", cure="use 4, as the paper does"
             )
-        self.edges = edges
+        self.edges, self.div_value = edges, div_value
         self.first = Linear(width, edges[0] + len(cutoffs), init_std, bias=False)
         self.tails = nn.ModuleList(
             Tail(width, _inner(width, div_value, i), b - a, init_std) for i, (a, b) in enumerate(pairwise(edges), 1)
@@ -74,8 +75,16 @@ class AdaptiveHead(nn.Module):
         self.register_buffer("rank", ranks(counts, vocab_size))
         self.register_buffer("bounds", torch.tensor(edges), persistent=False)
 
-    def loss(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Sum of -log p of targets (N,) given states (N, D) -> (), in nats, float32 at least."""
+    def settings(self) -> dict[str, Any]:
+        """What a bundle says of it, from which it is built again."""
+        return {"cutoffs": self.edges[:-1], "div_value": self.div_value}
+
+    def forward(self, states: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """The logits of another next-token head; they are normalised already. The token table is not read."""
+        return self.log_probs(states)
+
+    def loss(self, states: Tensor, embedding: Tensor | None, targets: Tensor) -> Tensor:
+        """Sum of -log p of targets (N,) given states (N, D) -> (), in nats, float32 at least. embedding: not read."""
         place = self.rank[targets]  # (N,)
         start = self.edges[0]
         cluster = torch.bucketize(place, self.bounds, right=True)  # (N,) 0: in the first softmax
@@ -89,14 +98,14 @@ class AdaptiveHead(nn.Module):
         return total
 
     def log_probs(self, states: Tensor) -> Tensor:
-        """log p of every token id, normalised: (N, D) -> (N, V), float32 at least."""
+        """log p of every token id, normalised: (..., D) -> (..., V), float32 at least."""
         first = _log_softmax(linear(states, self.first.weight, None))
         start = self.edges[0]
-        parts = [first[:, :start]]
+        parts = [first[..., :start]]
         for i, tail in enumerate(self.tails):
             assert isinstance(tail, Tail)
-            parts.append(first[:, start + i, None] + tail.log_probs(states))
-        return torch.cat(parts, dim=1)[:, self.rank]
+            parts.append(first[..., start + i, None] + tail.log_probs(states))
+        return torch.cat(parts, dim=-1)[..., self.rank]
 
 
 def ranks(counts: Tensor | None, vocab_size: int) -> Tensor:

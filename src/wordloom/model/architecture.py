@@ -36,8 +36,9 @@ class Architecture:
     tied: the output matrix is the token table. output_scale: states are divided by sqrt(D) before it; output_bias: a
     bias of next-token logits. attention_width: all heads together (None: D). inner_dropout: dropout falls also inside
     the feed-forward nets and on the stack's output (Raffel et al. 2020, section 2.1). init "inputs": a matrix of I
-    inputs is drawn with 1 / sqrt(I), queries of unscaled scores with a further 1 / sqrt(d), the token table with 1,
-    whatever init_std says (the code of Raffel et al. 2020).
+    inputs is drawn with 1 / sqrt(I), queries of unscaled scores with a further 1 / sqrt(d), the token table so that
+    what is read of it has 1: 1 (the code of Raffel et al. 2020) or, scaled by embedding_scale, 1 / sqrt(D) (that of
+    Vaswani et al. 2017), whatever init_std says.
     decoder_layers: above 0 there is a decoder of so many layers over an encoder of ``layers``: attention is the
     encoder's, every other slot is of both. Raises ConfigError on impossible values.
     """

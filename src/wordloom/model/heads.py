@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
+from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.kernels import linear_cross_entropy
 from wordloom.model.layers import Linear, activate, cross_entropy_sum, dropout, linear, make_norm
 
@@ -112,6 +113,7 @@ class PairHead(nn.Module):
 
 
 Pooling = Literal["cls", "mean", "last"]
+ClassPooling = Pooling | Literal["max"]
 
 
 class ReplacedHead(nn.Module):
@@ -139,16 +141,25 @@ class ClassifyHead(nn.Module):
 
     pooling "cls": pooler of the [CLS] state, dropout, linear: exactly the public BERT classifier.
     pooling "mean": mean of the window's token states, [CLS] and [SEP] among them, dropout, linear.
+    pooling "max": maximum of the same, column by column (Kim 2014, section 2), dropout, linear.
     pooling "last": state of the window's last token, which in a causal model has seen all others, dropout, linear
     without bias: the public GPT-2 classifier.
+    Of a `ConvolutionArchitecture` its dense layers stand between the pooled state and the dropout.
     """
 
-    def __init__(self, arch: AnyArchitecture, classes: int, pooling: Pooling = "cls", dropout: float | None = None):
+    def __init__(
+        self, arch: AnyArchitecture, classes: int, pooling: ClassPooling = "cls", dropout: float | None = None
+    ):
         """dropout: probability before the last layer; None takes the body's.
 
-        Raises ConfigError for "cls" where the first token sees no other.
+        Raises ConfigError for "cls" where the first token sees no other, and for one token's state where it sees its
+        neighbours at most.
         """
         super().__init__()
+        near = isinstance(arch, ConvolutionArchitecture)
+        if near and pooling in ("cls", "last"):
+            what = f'pooling "{pooling}" reads one token, which in this model sees its neighbours at most'
+            raise ConfigError(what, where="task.pooling", cure='use "max" or "mean"')
         if pooling == "cls" and arch.attention == "causal":
             raise ConfigError(
                 'pooling "cls" reads the first token, which in a causal model has seen no other',
@@ -159,6 +170,8 @@ class ClassifyHead(nn.Module):
         self.dropout = arch.dropout if dropout is None else dropout
         if pooling == "cls":
             self.pooler = Pooler(arch)
+        std = (2 / arch.width) ** 0.5  # He et al. 2015, equation 10
+        self.layers = nn.ModuleList(Linear(arch.width, arch.width, std) for _ in range(arch.layers if near else 0))
         self.output = Linear(arch.width, classes, arch.init_std, bias=pooling != "last")
 
     def forward(self, hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:
@@ -169,12 +182,17 @@ class ClassifyHead(nn.Module):
             lengths = (documents[rows] == documents[rows, cols][:, None]).sum(1)  # (W,)
             pooled = hidden[rows, cols + lengths - 1]
         else:
-            pooled = window_mean(hidden, rows, cols, documents)  # (W, D)
+            over = window_max if self.pooling == "max" else window_mean
+            pooled = over(hidden, rows, cols, documents)  # (W, D)
+        for layer in self.layers:
+            pooled = F.relu(layer(pooled))
         return self.output(dropout(pooled, self.dropout, self.training))
 
 
-def usual_pooling(arch: AnyArchitecture) -> Pooling:
+def usual_pooling(arch: AnyArchitecture) -> ClassPooling:
     """What a window's state is where nothing else is asked for."""
+    if isinstance(arch, ConvolutionArchitecture):
+        return arch.pooling
     return "last" if arch.attention == "causal" else "cls"
 
 
@@ -184,13 +202,30 @@ def window_mean(hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -
     A window is the document that holds (rows[w], cols[w]). Sums go token by token into their window,
     so memory is that of hidden itself, however many windows a row packs.
     """
-    B, T, D = hidden.shape
-    windows = rows.shape[0]
-    # documents are numbered 1.. without gaps, so T + 1 numbers suffice; the extra window collects padding
-    window_of = torch.full((B, T + 1), windows, dtype=torch.int64, device=hidden.device)
-    window_of[rows, documents[rows, cols]] = torch.arange(windows, device=hidden.device)
-    index = window_of.gather(1, documents).reshape(-1)  # (B*T,)
+    windows, D = rows.shape[0], hidden.shape[2]
+    index = _windows_of(rows, cols, documents)  # (B*T,)
     states = (hidden if hidden.dtype is torch.float64 else hidden.float()).reshape(-1, D)
     sums = states.new_zeros(windows + 1, D).index_add(0, index, states)[:windows]
     counts = torch.bincount(index, minlength=windows + 1)[:windows]  # (W,) at least 1: the window's own [CLS]
     return (sums / counts[:, None]).to(hidden.dtype)
+
+
+def window_max(hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:
+    """Maximum of hidden (B, T, D) over the tokens of each window, column by column -> (W, D), as `window_mean`.
+
+    Where several tokens hold the maximum they share its gradient.
+    """
+    windows, D = rows.shape[0], hidden.shape[2]
+    index = _windows_of(rows, cols, documents)[:, None].expand(-1, D)  # (B*T, D)
+    found = hidden.new_zeros(windows + 1, D).scatter_reduce(0, index, hidden.reshape(-1, D), "amax", include_self=False)
+    return found[:windows]
+
+
+def _windows_of(rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:
+    """The window each token of documents (B, T) is in -> (B*T,) in 0 .. W; W is that of padding."""
+    B, T = documents.shape
+    windows = rows.shape[0]
+    # documents are numbered 1.. without gaps, so T + 1 numbers suffice; the extra window collects padding
+    window_of = torch.full((B, T + 1), windows, dtype=torch.int64, device=documents.device)
+    window_of[rows, documents[rows, cols]] = torch.arange(windows, device=documents.device)
+    return window_of.gather(1, documents).reshape(-1)

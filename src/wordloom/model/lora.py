@@ -47,7 +47,7 @@ def adapt(model: Model, config: LoraConfig) -> None:
     found = list(_matrices(model, config))
     if not found:
         raise ConfigError("LoRA adapts the layers of Transformers, and this model has none", where="[lora]",
-                          cure="leave [lora] out: a recurrent network trains whole")  # fmt: skip
+                          cure="leave [lora] out: other networks train whole")  # fmt: skip
     for p in model.body.parameters():
         p.requires_grad_(False)
     for matrix in found:

@@ -60,7 +60,8 @@ class Embeddings(nn.Module):
     def __init__(self, arch: Architecture):
         super().__init__()
         width = arch.embedding_width or arch.width
-        self.tokens = Embedding(arch.vocab_size, width, 1.0 if arch.init == "inputs" else arch.init_std)
+        self.scale = math.sqrt(width) if arch.embedding_scale else 1.0
+        self.tokens = Embedding(arch.vocab_size, width, 1.0 / self.scale if arch.init == "inputs" else arch.init_std)
         if arch.position == "learned":
             self.positions = Embedding(arch.max_positions + arch.position_offset, width, arch.init_std)
         elif arch.position == "sinusoidal":
@@ -72,7 +73,6 @@ class Embeddings(nn.Module):
         self.norm = make_norm(arch, width) if arch.embedding_norm else None
         self.project = Linear(width, arch.width, arch.init_std) if arch.embedding_width is not None else None
         self.position, self.offset, self.dropout = arch.position, arch.position_offset, arch.dropout
-        self.scale = math.sqrt(width) if arch.embedding_scale else 1.0
 
     def forward(self, tokens: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         x = self.look_up(tokens, positions, types)  # (B, T, E)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wordloom.config import CausalConfig
 from wordloom.data.batch import IGNORE, Batch
+from wordloom.errors import ConfigError
+from wordloom.model.adaptive import AdaptiveHead, choose_cutoffs
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.heads import CausalHead
 from wordloom.objectives.targets import at_targets, states_of, target_of
@@ -21,13 +23,22 @@ NAME = "causal"
 
 
 class Causal:
-    """Every token but the first of a document is predicted from those before it; nothing is random."""
+    """Every token but the first of a document is predicted from those before it; nothing is random.
 
-    def __init__(self, config: CausalConfig):
-        self.config = config
+    counts: (V,) occurrences of each token in the training text, by which an adaptive softmax is cut.
+    """
+
+    def __init__(self, config: CausalConfig, counts: Tensor | None = None):
+        self.config, self.counts_of_tokens = config, counts
 
     def heads(self, arch: AnyArchitecture) -> dict[str, nn.Module]:
-        return {NAME: CausalHead(arch)}
+        """Raises ConfigError where an adaptive softmax lacks counts, or the vocabulary is too small for it."""
+        if self.config.softmax == "full":
+            return {NAME: CausalHead(arch)}
+        if self.counts_of_tokens is None:
+            raise ConfigError("an adaptive softmax is cut by the counts of the tokens", cure="give a token store")
+        cutoffs = choose_cutoffs(self.counts_of_tokens, arch.width, clusters=self.config.clusters)
+        return {NAME: AdaptiveHead(arch.vocab_size, arch.width, cutoffs, self.counts_of_tokens, init_std=arch.init_std)}
 
     def corrupt(self, batch: Batch, rng: np.random.Generator, progress: float) -> Batch:
         """The batch with targets["causal"] (B, T): the id that follows in the same document, else IGNORE.

@@ -28,9 +28,11 @@ GENERATOR = "generator"
 class Replaced:
     """A small generator fills masked places with samples; the model tells for every token whether it is the original.
 
-    masks: the masked objective that chooses the places; ELECTRA's replaces all of them by [MASK] (``masked=1``), so
-    that the original text is what its targets put back. The generator is trained by its masked loss alone: its samples
-    carry no gradient (section 2: it is not adversarial).
+    masks: the masked objective that chooses the places; ELECTRA's replaces all of them by [MASK] (``masked=1``, section
+    2; the authors' code leaves 15% as they are), so that the original text is what its targets put back, and its loss
+    cannot be compared with BERT's: with nothing to copy it stands half a nat higher before either has learned more than
+    word frequencies. The generator is trained by its masked loss alone: its samples carry no gradient (section 2: it is
+    not adversarial).
     """
 
     auxiliary = (GENERATOR,)  # heads that serve the training alone: no bundle holds them

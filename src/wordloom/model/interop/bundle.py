@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wordloom.errors import BundleError, ConfigError
+from wordloom.model.adaptive import AdaptiveHead
 from wordloom.model.build import AnyArchitecture, architecture_from_json, make_body
 from wordloom.model.crf import CRF
 from wordloom.model.embed_head import EmbedHead
@@ -166,10 +167,14 @@ def _fill(model: Model, folder: Path, has_public_body: bool) -> None:
         raise BundleError(f"missing {', '.join(sorted(fresh))}", where=folder, cure=_AGAIN)
 
 
+def _causal(arch: AnyArchitecture, **row: Any) -> nn.Module:
+    return AdaptiveHead(arch.vocab_size, arch.width, **row) if row else CausalHead(arch)
+
+
 _KINDS: dict[str, Callable[..., nn.Module]] = {
     "pooler": Pooler,
     "masked": MaskedHead,
-    "causal": CausalHead,
+    "causal": _causal,
     "permuted": partial(TokenHead, transform=False, bias=True),
     "next_sentence": PairHead,
     "sentence_order": PairHead,
@@ -186,7 +191,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
 def _describe(head: nn.Module) -> dict[str, Any]:
     if isinstance(head, ClassifyHead):
         return {"classes": head.classes, "pooling": head.pooling, "dropout": head.dropout}
-    return head.settings() if isinstance(head, (EmbedHead, SpanHead, TagHead, CRF, RolesHead)) else {}
+    return head.settings() if isinstance(head, (AdaptiveHead, EmbedHead, SpanHead, TagHead, CRF, RolesHead)) else {}
 
 
 def _head(arch: AnyArchitecture, name: str, row: dict[str, Any], where: Path) -> nn.Module:
