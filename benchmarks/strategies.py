@@ -4,8 +4,8 @@
 
 Each strategy first takes the learning rate that is best for it on the validation part of the first seed (ties: the
 lower loss), then trains every seed with it; the difference to training everything is paired by seed and test text. What
-finished before is kept. Writes benchmarks/results/NAME_OF_RECIPE.json. Continued pre-training is not among them: a
-pre-training cannot start from a run yet.
+finished before is kept. Writes benchmarks/results/NAME_OF_RECIPE.json. Continued pre-training is another start, not
+another way to train from it: `wordloom pretrain TEXT --start MODEL`, then these.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from wordloom.api.operations import flops_per_token, training_operations
 from wordloom.api.pretraining import start_from_frequencies
 from wordloom.config import CausalConfig, MaskedConfig, ReplacedConfig, SpansConfig, TokenizerConfig, read_recipe
 from wordloom.data.batch import IGNORE, Batch
+from wordloom.data.store import TokenStore
 from wordloom.model.build import make_body
 from wordloom.model.heads import CausalHead, MaskedHead, TokenHead
 from wordloom.model.model import Model
@@ -99,6 +101,7 @@ def test_heads_that_fill_gaps_start_from_frequencies(head: str, tokenizer: Token
     model = Model(make_body(arch), {head: made[head](arch)})
     stored = np.concatenate([[tokenizer.cls_id, *ids] for ids in tokenizer.encode_ids(tiny.documents(5))])
     store: Any = SimpleNamespace(tokens=stored.astype(np.uint16))
+    store.counts = partial(TokenStore.counts, store)
     start_from_frequencies(model, store, tokenizer)
     counts = np.array([1 + np.sum(stored == i) * (i not in tokenizer.special_ids) for i in range(tokenizer.vocab_size)])
     expected = torch.from_numpy(np.log(counts / counts.sum())).float()

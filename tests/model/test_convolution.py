@@ -157,7 +157,7 @@ def test_one_token_stands_for_no_text() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_no_objective_pre_trains_them(name: str, objective: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} sees a token .* wordloom finetune {name}"):
-        refuse_unfit(OBJECTIVES[objective](), "full", name)  # type: ignore[arg-type]
+        refuse_unfit(OBJECTIVES[objective](), presets.architecture(name, 50), name)  # type: ignore[arg-type]
 
 
 def test_a_transformer_pooled_by_its_maximum_is_saved_as_one(tmp_path: Path) -> None:

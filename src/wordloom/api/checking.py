@@ -41,7 +41,7 @@ def train_tokenizer(
     corpus: Sequence[str | Path], out: str | Path, *, overwrite: bool = False, **settings: Any
 ) -> list[str]:
     """Train a tokenizer into OUT/tokenizer; lines of its quality."""
-    from wordloom.api.pretraining import get_tokenizer  # torch: ``check`` does without
+    from wordloom.api.building import get_tokenizer  # torch: ``check`` does without
 
     settings["corpus.paths"] = [str(p) for p in corpus]
     recipe = recipe_from(settings, {"tokenizer": TokenizerConfig, "corpus": CorpusConfig})

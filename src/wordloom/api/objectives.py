@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from wordloom import presets
 from wordloom.config import (
     CausalConfig,
     HybridConfig,
@@ -22,7 +21,8 @@ from wordloom.data.packing import PackedRows, PairRows
 from wordloom.data.store import TokenStore
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
-from wordloom.model.build import reads_source
+from wordloom.model.build import AnyArchitecture, reads_source
+from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.model import Model
 from wordloom.objectives.causal import Causal
 from wordloom.objectives.hybrid import Hybrid
@@ -79,9 +79,10 @@ def make_layout(
     return PackedRows(store, train.length, seed=train.seed, documents=config.documents, **ids)
 
 
-def refuse_unfit(config: AnyObjective, attention: str, preset: str) -> None:
-    """Refuse an objective that the model cannot learn: it would be cheated, or blind. Raises ConfigError."""
-    if not presets.preset(preset).pretrains:
+def refuse_unfit(config: AnyObjective, arch: AnyArchitecture, preset: str) -> None:
+    """Refuse an objective that the model cannot learn: it would be cheated, or blind. preset: what the messages call
+    the model. Raises ConfigError."""
+    if isinstance(arch, ConvolutionArchitecture):
         what = f"{preset} sees a token with its neighbours at most: it learns from labels alone, and is not pre-trained"
         raise ConfigError(what, cure=f"train it with wordloom finetune {preset} DATA, or choose another preset")
     if isinstance(config, MaskedConfig) and config.documents != "isolated":
@@ -89,21 +90,21 @@ def refuse_unfit(config: AnyObjective, attention: str, preset: str) -> None:
             if getattr(config, key):
                 cure = f"remove objective.documents or objective.{key}"
                 raise ConfigError(f"{key.replace('_', '-')} pairs are always isolated", cure=cure)
-    decoder = reads_source(presets.architecture(preset, 1))
+    decoder = reads_source(arch)
     if decoder != isinstance(config, SpansConfig):
         what = "reads a source and writes a target" if decoder else "has no decoder to write what is missing"
         cure = f"choose another preset, or objective.name = {'spans' if decoder else 'masked'!r}"
         raise ConfigError(f"{preset} {what}: the {config.name} objective does not fit it", cure=cure)
-    if isinstance(config, (ReplacedConfig, HybridConfig)) and presets.preset(preset).kind is not Architecture:
+    if isinstance(config, (ReplacedConfig, HybridConfig)) and not isinstance(arch, Architecture):
         cure = "choose a preset of that kind, or another objective.name"
         raise ConfigError(f"the {config.name} objective needs a Transformer encoder, which {preset} is not", cure=cure)
-    two_stream = bool(presets.preset(preset).values.get("two_stream"))
+    two_stream = bool(getattr(arch, "two_stream", False))
     if two_stream != isinstance(config, PermutedConfig):
         has = "has a query stream that only the permuted objective trains" if two_stream else "has no query stream"
         cure = "choose an xlnet preset for permuted, another one for other objectives"
         raise ConfigError(f"{preset} {has}: the {config.name} objective does not fit it", cure=cure)
     wanted = "causal" if isinstance(config, CausalConfig) else "full"
-    if attention != wanted:
+    if arch.attention != wanted:
         sees = "sees the token it is to predict" if wanted == "causal" else "does not see what follows a masked token"
         cure = f"choose another preset, or objective.name = {'masked' if wanted == 'causal' else 'causal'!r}"
         raise ConfigError(f"{preset} {sees}: the {config.name} objective does not fit it", cure=cure)

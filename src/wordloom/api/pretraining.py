@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import shutil
@@ -16,12 +15,15 @@ import torch
 from torch import nn
 
 from wordloom import presets
+from wordloom.api.building import architecture_of, get_tokenizer, open_tokenizer
+from wordloom.api.continuing import named_start, open_continued, settle
 from wordloom.api.facts import finished_facts, settle_kernels
 from wordloom.api.held_out import BATCH, held_out_rows, held_out_scores, predicted
 from wordloom.api.objectives import make_layout, make_objective, predicted_share, refuse_unfit, without_auxiliary
 from wordloom.api.operations import body_parameters, flops_per_token, training_operations
 from wordloom.api.results import Result, say, score_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
+from wordloom.api.start import Start
 from wordloom.config import (
     CorpusConfig,
     MaskedConfig,
@@ -37,14 +39,13 @@ from wordloom.data.store import TokenStore, build_stores
 from wordloom.errors import ConfigError, DataError
 from wordloom.metrics import Score
 from wordloom.model.architecture import Architecture
-from wordloom.model.build import AnyArchitecture, make_body
+from wordloom.model.build import make_body
 from wordloom.model.interop import has_segments, save_bundle
 from wordloom.model.model import Model
 from wordloom.objectives.pretraining import Pretraining
 from wordloom.objectives.replaced import GENERATOR
 from wordloom.report import render
 from wordloom.run import Run
-from wordloom.text.quality import suggest_size
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train import machine, parallel
 from wordloom.train.loop import Outcome, fit
@@ -68,6 +69,7 @@ MASKED = {"objective.rate": 0.3}
 # One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
 NO_DROPOUT = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
 MUON = {"train.optimiser": "muon", "train.lr": 3e-3}  # together: the rate is not one for AdamW
+GENTLE = {"train.optimiser": "muon", "train.lr": 1e-3}  # where weights go on: a third, to keep what they know
 
 
 def pretrain(
@@ -91,18 +93,20 @@ def pretrain(
         recipe = own_recipe(out)
     if corpus is not None:
         settings["corpus.paths"] = [str(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
-    chosen = recipe_from(settings, TABLES, base=recipe, defaults=_own_objective(settings))
-    chosen = with_defaults(chosen)
+    continued = open_continued(named_start(settings, recipe))
+    own = _own_objective(settings) if continued is None else {"objective.name": continued[1]["objective.name"]}
+    chosen = with_defaults(recipe_from(settings, TABLES, base=recipe, defaults=own), continued)
+    start = None if continued is None else settle(continued[0], chosen)
     required(chosen.corpus, "corpus", "pretrain")
     world = parallel.start()
     torch.set_num_threads(machine.pick_threads(chosen.train.threads))
     again = f"wordloom pretrain --out {out} --resume"
     try:
-        with parallel.shared_run(world, lambda: _open(out, chosen, resume, overwrite)) as run:
+        with parallel.shared_run(world, lambda: _open(out, chosen, start, resume, overwrite)) as run:
             if world.writes:
-                _prepare(run, chosen, quiet, None if prepared is None else Path(prepared))
+                _prepare(run, chosen, start, quiet, None if prepared is None else Path(prepared))
             world.barrier()
-            return _train(run, chosen, world, resume=resume, again=again, quiet=quiet)
+            return _train(run, chosen, start, world, resume=resume, again=again, quiet=quiet)
     finally:
         parallel.stop()
 
@@ -114,54 +118,67 @@ def _own_objective(settings: Mapping[str, Any]) -> dict[str, str]:
     return {} if row is None else {"objective.name": str(row.defaults.get("objective.name", "masked"))}
 
 
-def with_defaults(recipe: Recipe) -> Recipe:
-    """The recipe with what pre-training takes where it says nothing: of the preset first, then of every one."""
+def with_defaults(recipe: Recipe, continued: tuple[Start, dict[str, Any]] | None = None) -> Recipe:
+    """The recipe with what pre-training takes where it says nothing: of the preset, or of the start, first."""
     own = presets.preset(recipe.model.preset).defaults if recipe.model.preset else {}
+    if continued is not None:
+        own = continued[1]
     name = recipe.objective.name if recipe.objective is not None else str(own.get("objective.name", "masked"))
     if name != own.get("objective.name", "masked"):  # another objective's keys
         own = {k: v for k, v in own.items() if not k.startswith("objective.")}
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
         own = {k: v for k, v in own.items() if not k.startswith("tokenizer.")}
-    muon = {} if "optimiser" in recipe.train.model_fields_set else MUON
-    attends = recipe.model.preset is None or presets.preset(recipe.model.preset).kind is Architecture
+    muon = {} if "optimiser" in recipe.train.model_fields_set else MUON if continued is None else GENTLE
+    if continued is not None:
+        attends = isinstance(continued[0].arch, Architecture)
+    else:
+        attends = recipe.model.preset is None or presets.preset(recipe.model.preset).kind is Architecture
     defaults = {**DEFAULTS, **muon, **(NO_DROPOUT if attends else {}), **(MASKED if name == "masked" else {})}
     defaults |= {**own, "objective.name": name}
     return recipe_from({}, TABLES, base=recipe, defaults=defaults)
 
 
-def _open(out: str | Path, recipe: Recipe, resume: bool, overwrite: bool) -> Run:
+def _open(out: str | Path, recipe: Recipe, start: Start | None, resume: bool, overwrite: bool) -> Run:
     if resume:
         run = Run.open(out)
         changeable = {k: v for k, v in TABLES.items() if k != "train"}  # [train] is compared by the loop's plan
         refuse_changes(run, recipe, changeable)
         return run
-    refuse_impossible(recipe)
+    refuse_impossible(recipe, start)
     return Run.create(out, recipe.model_dump(exclude_none=True, exclude_unset=True), "pretrain", overwrite)
 
 
-def refuse_impossible(recipe: Recipe) -> None:
+def refuse_impossible(recipe: Recipe, start: Start | None = None) -> None:
     """Refuse what needs no reading of the text before a run is created, or worse, an old one replaced."""
     Corpus(required(recipe.corpus, "corpus", "pretrain"))
     if recipe.train.freeze != "none":
         raise ConfigError("pre-training trains all weights", where="train.freeze", cure="leave it out")
-    if recipe.model.start is not None:
-        raise ConfigError("pre-training starts from random weights", where="model.start", cure="leave it out")
+    objective = recipe.objective or MaskedConfig()
+    if start is not None:
+        refuse_unfit(objective, start.arch, start.name)
+        return
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
         open_tokenizer(recipe.tokenizer.path)
     preset = recipe.model.preset or "bert-mini"
     arch = architecture_of(recipe.model, preset, None, recipe.train.length)
-    refuse_unfit(recipe.objective or MaskedConfig(), arch.attention, preset)
+    refuse_unfit(objective, arch, preset)
 
 
-def _prepare(run: Run, recipe: Recipe, quiet: bool, prepared: Path | None) -> None:
+def _prepare(run: Run, recipe: Recipe, start: Start | None, quiet: bool, prepared: Path | None) -> None:
     """Tokenizer and token stores, each made once: a resumed run finds them."""
     corpus_config, config = required(recipe.corpus, "corpus", "pretrain"), recipe.tokenizer or TokenizerConfig()
     folder = run.path / "tokenizer"
     if not folder.exists():
         say(f"corpus: {', '.join(corpus_config.paths)}", quiet)
-        tokenizer = get_tokenizer(corpus_config, config, quiet) if prepared is None else open_tokenizer(prepared)
+        if start is not None:
+            tokenizer = start.tokenizer
+        else:
+            tokenizer = get_tokenizer(corpus_config, config, quiet) if prepared is None else open_tokenizer(prepared)
         if isinstance(recipe.objective, SpansConfig):
             tokenizer = tokenizer.with_sentinels(recipe.objective.sentinels)
+            if start is not None and tokenizer.vocab_size > start.arch.vocab_size:
+                what = f"{start.name} has no tokens for {recipe.objective.sentinels} missing spans"
+                raise ConfigError(what, where="objective.sentinels", cure="give as many as it has")
         tokenizer.save(folder)
     tokenizer = Tokenizer.load(folder)
     stores = run.path / "store"
@@ -207,30 +224,9 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def open_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a folder, or of a run: RUN/tokenizer."""
-    inside = Path(path) / "tokenizer"
-    return Tokenizer.load(inside if inside.is_dir() else path)
-
-
-def get_tokenizer(corpus: CorpusConfig, config: TokenizerConfig, quiet: bool) -> Tokenizer:
-    """The tokenizer of a folder, or one trained on the corpus (of the suggested size for "auto")."""
-    if config.path is not None:
-        return open_tokenizer(config.path)
-    if config.vocab_size == "auto":
-        say("trying vocabulary sizes ...", quiet)
-        suggestion = suggest_size((d.text for d in Corpus(corpus)), config)
-        for line in suggestion.lines():
-            say(line, quiet)
-        config = config.model_copy(update={"vocab_size": suggestion.size})
-    say(f"learning a {config.kind} vocabulary of at most {config.vocab_size:,} ...", quiet)
-    tokenizer = Tokenizer.train((d.text for d in Corpus(corpus)), config)
-    for line in tokenizer.notes:
-        say(line, quiet)
-    return tokenizer
-
-
-def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, again: str, quiet: bool) -> Result:
+def _train(
+    run: Run, recipe: Recipe, start: Start | None, world: parallel.World, *, resume: bool, again: str, quiet: bool
+) -> Result:
     config, objective_config = recipe.train, recipe.objective or MaskedConfig()
     tokenizer = Tokenizer.load(run.path / "tokenizer")
     train, valid = TokenStore.open(run.path / "store" / "train"), TokenStore.open(run.path / "store" / "valid")
@@ -240,15 +236,15 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
         cure = "raise corpus.valid_fraction or give more text"
         raise DataError(f"{valid.documents} held-out documents, where next-sentence pairs need two", cure=cure)
     held_out = held_out_rows(make_layout(valid, tokenizer, config, objective_config, streams=BATCH), objective)
-    preset = recipe.model.preset or run.manifest.get("model", {}).get("preset")  # a resumed run measures nothing anew
+    preset = start.name if start is not None else recipe.model.preset
+    preset = preset or run.manifest.get("model", {}).get("preset")  # a resumed run measures nothing anew
     preset = preset or world.share(_preset_for(config, tokenizer.vocab_size, predicted_share(objective_config)))
-    arch = architecture_of(recipe.model, preset, tokenizer, config.length)
     settle_kernels(run)
-    torch.manual_seed(config.seed)
-    model = Model(make_body(arch), objective.heads(arch))
+    model = _model(recipe, start, preset, tokenizer, objective, train)
+    arch = model.arch
     if world.writes and "model" not in run.manifest:
-        run.update_manifest(**_model_facts(model, preset, tokenizer, run.path))
-    start_from_frequencies(model, train, tokenizer)
+        facts = {} if start is None else {"parent": start.name, "start": list(start.report)}
+        run.update_manifest(**_model_facts(model, preset, tokenizer, run.path), **facts)
     job = Pretraining(objective, held_out)
     stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
     outcome = fit(
@@ -285,22 +281,21 @@ def _train(run: Run, recipe: Recipe, world: parallel.World, *, resume: bool, aga
     )
 
 
-def architecture_of(model: ModelConfig, preset: str, tokenizer: Tokenizer | None, length: int) -> AnyArchitecture:
-    """The preset's row with what the recipe replaces; a row never shorter than the training's.
-
-    tokenizer: None only to learn whether the values are possible.
-    """
-    vocab_size, pad_id = (tokenizer.vocab_size, tokenizer.pad_id) if tokenizer is not None else (1, 0)
-    overrides = {k: v for k, v in model.model_dump(exclude={"preset", "start"}).items() if v is not None}
-    arch = presets.architecture(preset, vocab_size, **overrides)
-    if arch.limit is not None and length > arch.limit:
-        raise ConfigError(
-            f"train.length {length} is more than the {arch.limit} positions of {preset}",
-            cure=f"set model.max_positions = {length}",
-        )
-    if isinstance(arch, Architecture) and arch.position_offset:  # RoBERTa's positions begin after the padding's row
-        return dataclasses.replace(arch, pad_id=pad_id, position_offset=pad_id + 1)
-    return dataclasses.replace(arch, pad_id=pad_id)
+def _model(
+    recipe: Recipe, start: Start | None, preset: str, tokenizer: Tokenizer, objective: Any, store: TokenStore
+) -> Model:
+    """With random weights, or with those of the start: its body, and its head where it learned the same objective."""
+    if start is None:
+        arch = architecture_of(recipe.model, preset, tokenizer, recipe.train.length)
+        torch.manual_seed(recipe.train.seed)
+        model = Model(make_body(arch), objective.heads(arch))
+        start_from_frequencies(model, store, tokenizer)
+        return model
+    kept = {name for name in objective.heads(start.arch) if name in (start.states or {})}
+    model = start.build(objective.heads, recipe.train.seed, kept)
+    if not kept:
+        start_from_frequencies(model, store, tokenizer)
+    return model
 
 
 def start_from_frequencies(model: Model, store: TokenStore, tokenizer: Tokenizer) -> None:

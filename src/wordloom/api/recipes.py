@@ -94,7 +94,7 @@ def run_recipe(
     parallel.refuse_several("run, of more than one training,")
     values = chosen.model_dump(exclude_none=True, exclude_unset=True)
     if not resume:
-        if chosen.corpus is not None:
+        if chosen.corpus is not None and chosen.model.start is None:  # a start is looked at when it is opened
             refuse_impossible(chosen)
         if chosen.compare is not None and chosen.data.test is None:
             raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wordloom import presets
-from wordloom.api.pretraining import architecture_of, open_tokenizer
-from wordloom.config import Recipe, TokenizerConfig, make
+from wordloom.api.building import architecture_of, open_tokenizer
+from wordloom.config import ModelConfig, Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import refuse_linear
 from wordloom.infer.own_tokenizer import own_tokenizer
@@ -83,10 +83,14 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
     refuse_linear(folder, "a linear classifier has no weights to start from", cure)
     loaded = load_any(folder)
     tokenizer = own_tokenizer(folder, loaded.arch.vocab_size)
-    own = {f.name for f in fields(loaded.arch)}
-    changed = {k: getattr(recipe.model, k) for k in ("dropout", "attention_dropout") if k in own}
-    arch = replace(loaded.arch, **{k: v for k, v in changed.items() if v is not None})
-    return Start(name, arch, tokenizer, loaded.states, loaded.report)
+    return Start(name, with_dropouts(loaded.arch, recipe.model), tokenizer, loaded.states, loaded.report)
+
+
+def with_dropouts(arch: AnyArchitecture, model: ModelConfig) -> AnyArchitecture:
+    """The same network with the recipe's dropout, where it names one that the network has."""
+    own = {f.name for f in fields(arch)}
+    changed = {k: getattr(model, k) for k in ("dropout", "attention_dropout") if k in own}
+    return replace(arch, **{k: v for k, v in changed.items() if v is not None})
 
 
 def fitting(defaults: Mapping[str, Any], model: str | Path) -> dict[str, Any]:

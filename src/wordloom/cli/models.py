@@ -92,6 +92,9 @@ def pretrain(
             "wordloom/presets.py; chosen from --minutes when absent",
         ),
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="go on from a run or a public folder, with its tokenizer")
+    ] = None,
     minutes: Minutes = None,
     steps: Steps = None,
     epochs: Epochs = None,
@@ -114,6 +117,7 @@ def pretrain(
     chosen = settings_of(
         settings,
         preset=preset,
+        start=start,
         minutes=minutes,
         steps=steps,
         epochs=epochs,

@@ -1,0 +1,61 @@
+"""Pre-training that goes on from a run or a public folder, on other text: with its tokenizer, shape and weights.
+
+What Gururangan et al. 2020 ("Don't Stop Pretraining", section 3) call domain-adaptive pre-training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wordloom import presets
+from wordloom.api.objectives import learned_objective
+from wordloom.api.start import Start, bundle_folder, open_start, with_dropouts
+from wordloom.config import Recipe, read_recipe
+from wordloom.errors import ConfigError
+from wordloom.model.build import reads_source
+from wordloom.model.interop.files import read_json
+
+SETTABLE = {"start", "dropout", "attention_dropout"}  # of [model]: the rest is in the weights
+
+
+def named_start(settings: dict[str, Any], recipe: str | Path | Recipe | None) -> str | None:
+    """model.start of the settings, else of the recipe; None: random weights."""
+    given = settings.get("start", settings.get("model.start"))
+    if given is None and recipe is not None:
+        given = (recipe if isinstance(recipe, Recipe) else read_recipe(recipe)).model.start
+    return None if given is None else str(given)
+
+
+def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
+    """The start, and the [objective] it goes on with unless told otherwise, dotted. Raises ConfigError for a preset,
+    BundleError as ``open_start``."""
+    if name is None:
+        return None
+    if not Path(name).exists() and name in presets.PRESETS:
+        cure = f"give --preset {name}, or a run or folder as start"
+        raise ConfigError(f"{name} is a preset: there is nothing to go on from", where="model.start", cure=cure)
+    start = open_start(name, Recipe(), [])
+    facts = bundle_folder(name) / "wordloom.json"
+    learned = learned_objective(read_json(facts).get("extra") or {}) if facts.is_file() else {}
+    if not learned:  # a public folder, or a fine-tuned run
+        arch = start.arch
+        own = "spans" if reads_source(arch) else "permuted" if getattr(arch, "two_stream", False) else "masked"
+        learned = {"name": "causal" if own == "masked" and arch.attention == "causal" else own}
+    return start, {f"objective.{k}": v for k, v in learned.items() if v is not None}
+
+
+def settle(start: Start, recipe: Recipe) -> Start:
+    """The start with the recipe's dropout. Raises ConfigError for what a start decides and the recipe gives too."""
+    asked = sorted(recipe.model.model_fields_set - SETTABLE)
+    if asked:
+        cure = f"leave {'it' if len(asked) == 1 else 'them'} out, or leave model.start out"
+        raise ConfigError(f"a model that is there has its {', '.join(asked)}", where=f"model.{asked[0]}", cure=cure)
+    if recipe.tokenizer is not None:
+        cure = "leave [tokenizer] out, or leave model.start out"
+        raise ConfigError("a model that is there has its tokenizer", where="[tokenizer]", cure=cure)
+    if start.arch.limit is not None and recipe.train.length > start.arch.limit:
+        what = f"train.length {recipe.train.length} is more than the {start.arch.limit} positions of {start.name}"
+        raise ConfigError(what, cure=f"give at most {start.arch.limit}")
+    return replace(start, arch=with_dropouts(start.arch, recipe.model))
