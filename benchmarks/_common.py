@@ -118,7 +118,7 @@ def alternating(
         for name in list(sides)[:: 1 if i % 2 == 0 else -1]:
             result = in_fresh_process(script, sides[name], threads)
             results[name].append(result)
-            print(f"  run {i + 1}/{runs} {name}: {json.dumps(result)}", file=sys.stderr, flush=True)
+            print(f"  run {i + 1}/{runs} {name}: {json.dumps(result)[:300]}", file=sys.stderr, flush=True)
     return results
 
 

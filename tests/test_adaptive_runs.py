@@ -45,8 +45,10 @@ def test_from_recipe_to_text(tmp_path: Path, preset: str) -> None:
     assert answer and answer == said[: len(answer)]
 
 
-def test_generate_refuses_it(tmp_path: Path) -> None:
+def test_what_goes_on_refuses_it(tmp_path: Path) -> None:
     corpus = tiny.write_corpus(tmp_path / "c.txt")
     api.pretrain(corpus, tmp_path / "run", preset="lstm-tiny", quiet=True, **{"model.width": 32}, **SETTINGS)
     with pytest.raises(ConfigError, match="adaptive softmax"):
         api.finetune(tmp_path / "run", corpus, tmp_path / "out", task="generate", quiet=True)
+    with pytest.raises(ConfigError, match="adaptive softmax"):
+        api.pretrain(corpus, tmp_path / "out", start=str(tmp_path / "run"), quiet=True)

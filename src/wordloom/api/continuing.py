@@ -11,7 +11,7 @@ from typing import Any
 
 from wordloom import presets
 from wordloom.api.objectives import learned_objective
-from wordloom.api.start import Start, bundle_folder, open_start, with_dropouts
+from wordloom.api.start import Start, bundle_folder, open_start, refuse_adaptive, with_dropouts
 from wordloom.config import Recipe, read_recipe
 from wordloom.errors import ConfigError
 from wordloom.model.build import reads_source
@@ -37,6 +37,7 @@ def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
         cure = f"give --preset {name}, or a run or folder as start"
         raise ConfigError(f"{name} is a preset: there is nothing to go on from", where="model.start", cure=cure)
     start = open_start(name, Recipe(), [])
+    refuse_adaptive(start, "pretrain --start")
     facts = bundle_folder(name) / "wordloom.json"
     learned = learned_objective(read_json(facts).get("extra") or {}) if facts.is_file() else {}
     if not learned:  # a public folder, or a fine-tuned run

@@ -25,6 +25,7 @@ from wordloom.api.results import Result, say, score_json
 from wordloom.api.settings import own_recipe, recipe_from, refuse_changes, required
 from wordloom.api.start import Start
 from wordloom.config import (
+    CausalConfig,
     CorpusConfig,
     MaskedConfig,
     ModelConfig,
@@ -246,6 +247,7 @@ def _train(
         facts = {} if start is None else {"parent": start.name, "start": list(start.report)}
         run.update_manifest(**_model_facts(model, preset, tokenizer, run.path), **facts)
     job = Pretraining(objective, held_out)
+    adaptive = isinstance(objective_config, CausalConfig) and objective_config.softmax == "adaptive"
     stream = CorruptedStream(layout, objective.corrupt, rows=config.batch, seed=config.seed)
     outcome = fit(
         job,
@@ -257,7 +259,7 @@ def _train(
         layers=layers_of(model),
         facts={"tokenizer": tokenizer.hash, "tokens": train.manifest["sha256"], "preset": preset},
         unigram_entropy=None if isinstance(objective_config, SpansConfig) else train.unigram_entropy,
-        flops_per_token=training_operations(objective_config, arch, config.length),
+        flops_per_token=None if adaptive else training_operations(objective_config, arch, config.length),
         resume_command=again,
         quiet=quiet,
         world=world,

@@ -118,6 +118,13 @@ def refuse_nearsighted(arch: AnyArchitecture, task: str) -> None:
         )  # fmt: skip
 
 
+def refuse_adaptive(start: Start, what: str) -> None:
+    """Where the start's next-token head is an adaptive softmax, cut by the counts of its own text. Raises ConfigError."""
+    if start.states is not None and "first.weight" in start.states.get("causal", {}):
+        found = f"the run learned with an adaptive softmax, which {what} does not go on with"
+        raise ConfigError(found, where=start.name, cure="pre-train with objective.softmax = 'full'")
+
+
 def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:
     defaults = presets.preset(name).defaults.items()
     own = {k.removeprefix("tokenizer."): v for k, v in defaults if k.startswith("tokenizer.")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from wordloom.api.kinds import TaskKind
 from wordloom.api.language import start_of
-from wordloom.api.start import Start, bundle_folder
+from wordloom.api.start import Start, bundle_folder, refuse_adaptive
 from wordloom.config import DataConfig, GenerateConfig
 from wordloom.data.prompts import Prompts, read_asked, read_prompts
 from wordloom.errors import ConfigError
@@ -47,9 +47,7 @@ def settle(start: Start) -> dict[str, Any]:
         facts = folder / "wordloom.json"
         extra = read_json(facts)["extra"] if facts.is_file() else None
     begins = start_of(start.tokenizer, extra)
-    if start.states is not None and "first.weight" in start.states.get("causal", {}):
-        raise ConfigError("the run learned with an adaptive softmax, which generate does not go on with", where="MODEL",
-                          cure="pre-train with objective.softmax = 'full'")  # fmt: skip
+    refuse_adaptive(start, "generate")
     masked = start.states is not None and "causal" not in start.states and "masked" in start.states
     return {"start_id": start.tokenizer.eos_id if begins is None else begins, "head": "masked" if masked else "causal"}
 

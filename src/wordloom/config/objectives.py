@@ -43,6 +43,12 @@ class CausalConfig(Strict):
     )
     clusters: int = Field(2, gt=0, description="of rare tokens, adaptive only")
 
+    @model_validator(mode="after")
+    def _clusters_of_something(self) -> Self:
+        if self.softmax == "full" and self.clusters != 2:
+            raise ValueError("clusters belong to softmax = 'adaptive'")
+        return self
+
 
 class ReplacedConfig(Strict):
     """[objective] name = "replaced": a small generator fills masks, the model tells which tokens are not the original.
