@@ -119,7 +119,7 @@ def refuse_nearsighted(arch: AnyArchitecture, task: str) -> None:
 
 
 def refuse_adaptive(start: Start, what: str) -> None:
-    """Where the start's next-token head is an adaptive softmax, cut by the counts of its own text. Raises ConfigError."""
+    """Raises ConfigError where the next-token head is an adaptive softmax, cut by the counts of the text it learned."""
     if start.states is not None and "first.weight" in start.states.get("causal", {}):
         found = f"the run learned with an adaptive softmax, which {what} does not go on with"
         raise ConfigError(found, where=start.name, cure="pre-train with objective.softmax = 'full'")
