@@ -42,11 +42,11 @@ def measure(run: Path, pairs: int) -> dict[str, Any]:
     manifest = read_manifest(run)
     scores = json.loads((run / "scores.json").read_text("utf-8"))["scores"]
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    objective = _objective(run)
+    objective, frozen = _objective(run), manifest["frozen"]
     row: dict[str, Any] = {
         "objective": objective,
         "parameters": manifest["model"]["parameters"],
-        "tokens": manifest["frozen"]["steps"] * manifest["frozen"]["batch"] * manifest["frozen"]["length"],
+        "tokens": frozen["plan"]["steps"] * frozen["train"]["batch"] * frozen["train"]["length"],
         "seconds": manifest.get("seconds"),
         "unigram_entropy": manifest.get("unigram_entropy"),
         "scores": scores,
@@ -83,7 +83,8 @@ def probe(run: Path) -> dict[str, Any]:
     from wordloom.tasks.classify.linear import DENSE_GRID, fit_linear
     from wordloom.tasks.classify.task import Classify
 
-    train, test = (read_examples(str(DATA / "classify" / "agnews10k" / f"{name}.tsv")) for name in ("train", "test"))
+    folder = DATA / "classify" / "agnews10k"
+    train, test = (read_examples(str(folder / f"{part}.tsv.gz"), text="1", label="2") for part in ("train", "test"))
     train, held = train.sample(PROBED, 0).split(0.2, 0)
     start = open_start(run, Recipe(), [])
     task = Classify.fit(ClassifyConfig(pooling="mean"), train, start.tokenizer, length=128)
@@ -131,7 +132,8 @@ def main() -> None:
               row["probe"]["verdict"], flush=True)  # fmt: skip
         kept["rows"] = {n: kept["rows"][n] for n in ORDER if n in kept["rows"]}
         facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "pairs": options.pairs,
-                 "command": "python benchmarks/families.py", "machine": common.machine(options.threads)}  # fmt: skip
+                 "command": f"python benchmarks/families.py --pairs {options.pairs}",
+                 "machine": common.machine(options.threads)}  # fmt: skip
         RESULT.write_text(json.dumps({**facts, "rows": kept["rows"]}, indent=1) + "\n", encoding="utf-8")
     print(RESULT, file=sys.stderr)
 

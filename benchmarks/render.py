@@ -1,5 +1,5 @@
-"""docs/BENCHMARKS.md and docs/which-model.md from benchmarks/results/*.json: ``python benchmarks/render.py`` (``--check``:
-fail when stale)."""
+"""docs/BENCHMARKS.md, which-model.md and rnns.md from benchmarks/results/*.json: ``python benchmarks/render.py``
+(``--check``: fail when stale)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _tables as md
+from _rnns import recurrent_table, rnns
+from _which import which_model
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "BENCHMARKS.md"
-WHICH = PAGE.with_name("which-model.md")
 
 
 def page() -> str:
@@ -42,6 +45,9 @@ def page() -> str:
         ("word2vec_settings", word2vec_settings),
         ("families", families),
         ("families_speed", families_speed),
+        ("retrieval", retrieval),
+        ("retrieval_speed", retrieval_speed),
+        ("inference", inference),
         ("recurrent", recurrent),
         ("positions", positions),
     ):
@@ -53,7 +59,7 @@ def page() -> str:
 
 def pretraining(r: dict[str, Any]) -> Iterator[str]:
     yield "## Pre-training throughput against Hugging Face Trainer"
-    yield f"{_machine(r)} BERT-mini shape, 32 rows of 128 tokens, float32, dropout 0.1, AdamW, fully packed on both sides."
+    yield f"{md.machine(r)} BERT-mini shape, 32 rows of 128 tokens, float32, dropout 0.1, AdamW, fully packed on both sides."
     rows = []
     for vocabulary, v in r["float32"].items():
         speed, memory = v["ratio_tokens_per_second"], v["ratio_peak_memory"]
@@ -68,14 +74,14 @@ def pretraining(r: dict[str, Any]) -> Iterator[str]:
             ]
         )
     header = ["vocabulary", "wordloom tokens/s", "Trainer tokens/s", "speed", "peak memory", "share of product peak"]
-    yield _table(header, rows)
+    yield md.table(header, rows)
     for key, apart in r.items():
         if key.startswith("apart"):
             rows = [[n, _speed(v)] for n, v in apart.items()]
-            yield _table([f"{key} (one run each)", "tokens/s"], rows)
+            yield md.table([f"{key} (one run each)", "tokens/s"], rows)
     kinds = r["where_the_time_goes"]
     rows = [[k, f"{v['ms']:.1f}", f"{v['share']:.0%}"] for k, v in kinds["by_kind"].items()]
-    yield _table(
+    yield md.table(
         [
             f"where a step's {kinds['milliseconds_per_step']:.0f} ms go (vocabulary {kinds['vocabulary']:,})",
             "ms",
@@ -87,7 +93,7 @@ def pretraining(r: dict[str, Any]) -> Iterator[str]:
 
 def finetuning(r: dict[str, Any]) -> Iterator[str]:
     yield "## Fine-tuning throughput on SST-2 against Hugging Face Trainer"
-    yield f"{_machine(r)} bert-mini shape, random weights, batch {r['batch']}, float32, dynamic padding. `{r['command']}`"
+    yield f"{md.machine(r)} bert-mini shape, random weights, batch {r['batch']}, float32, dynamic padding. `{r['command']}`"
     speed, accuracy = r["speed"], r["accuracy"]
     rows = []
     for name, value in speed["examples_per_second"].items():
@@ -100,7 +106,7 @@ def finetuning(r: dict[str, Any]) -> Iterator[str]:
         )
     steps = accuracy["steps"]
     header = ["side", "examples/s", "wordloom is faster by", f"accuracy after {steps} steps, %", "wordloom against it"]
-    yield _table(header, rows)
+    yield md.table(header, rows)
 
 
 def token_store(r: dict[str, Any]) -> Iterator[str]:
@@ -115,7 +121,7 @@ def token_store(r: dict[str, Any]) -> Iterator[str]:
 
 def imdb(r: dict[str, Any]) -> Iterator[str]:
     yield "## IMDb: pre-training on unlabelled reviews, then few and many labels"
-    yield f"{_machine(r)} {_pretrained(r['pretraining'])}"
+    yield f"{md.machine(r)} {_pretrained(r['pretraining'])}"
     yield _arms(
         [(f"{row['labels']:,}", row["seeds"], row["arms"], row["gain"], row["gain_over_tfidf"]) for row in r["rows"]]
     )
@@ -128,7 +134,7 @@ def imdb_before(r: dict[str, Any]) -> Iterator[str]:
 
 def chnsenticorp(r: dict[str, Any]) -> Iterator[str]:
     yield "## ChnSentiCorp (Chinese)"
-    yield f"{_machine(r)} {_pretrained(r['pretraining'])} Three seeds, 9,600 labels."
+    yield f"{md.machine(r)} {_pretrained(r['pretraining'])} Three seeds, 9,600 labels."
     rows = [
         (
             f"{name}, {r[key]['examples']:,} test texts",
@@ -144,15 +150,15 @@ def chnsenticorp(r: dict[str, Any]) -> Iterator[str]:
 
 def sms(r: dict[str, Any]) -> Iterator[str]:
     yield "## SMS spam, repeats removed, ten folds"
-    yield f"{_machine(r)} {r['after_removing_repeats']:,} of {r['messages']:,} messages; every message is scored once, by a model that never saw it."
+    yield f"{md.machine(r)} {r['after_removing_repeats']:,} of {r['messages']:,} messages; every message is scored once, by a model that never saw it."
     names = ["f1", "recall_at_fpr_0.5", "precision", "recall", "auroc", "accuracy"]
-    rows = [[n, *(_score(r["scores"][arm][n]) for arm in ("model", "tfidf"))] for n in names]
-    yield _table(["score, %", "from runs/imdb-pretrain", "TF-IDF + logistic regression"], rows)
+    rows = [[n, *(md.score(r["scores"][arm][n]) for arm in ("model", "tfidf"))] for n in names]
+    yield md.table(["score, %", "from runs/imdb-pretrain", "TF-IDF + logistic regression"], rows)
 
 
 def demo(r: dict[str, Any]) -> Iterator[str]:
     yield "## The demo"
-    yield f"{_machine(r)} `{r['command']}`: {r['seconds']:.0f} s without set-up, {r['peak_memory_gb']:.1f} GB at most. {r['text']}"
+    yield f"{md.machine(r)} `{r['command']}`: {r['seconds']:.0f} s without set-up, {r['peak_memory_gb']:.1f} GB at most. {r['text']}"
     yield _arms(
         [(f"{row['labels']:,}", row["seeds"], row["arms"], row["gain"], row["gain_over_tfidf"]) for row in r["rows"]]
     )
@@ -161,7 +167,7 @@ def demo(r: dict[str, Any]) -> Iterator[str]:
 def word2vec_speed(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec: speed of the training phase"
     yield (
-        f"{_cpu(r)} {r['words']:,} words of baby10m, one epoch, window 5, 5 noise words, {r['machine']['threads']} threads. "
+        f"{md.cpu(r)} {r['words']:,} words of baby10m, one epoch, window 5, 5 noise words, {r['machine']['threads']} threads. "
         "`plain` is the kernel without vector types. Thousand words/s; medians of alternating runs in fresh processes."
     )
     sides = list(r["rows"][0]["words_per_second"])
@@ -170,23 +176,23 @@ def word2vec_speed(r: dict[str, Any]) -> Iterator[str]:
         speeds = [f"{row['words_per_second'][side] / 1000:,.0f}" for side in sides]
         ratios = [f"{_times(row['times_faster'][name])}" for name in r["rows"][0]["times_faster"]]
         rows.append([f"{row['objective']}, d {row['dimension']}", *speeds, *ratios])
-    yield _table(["", *sides, *r["rows"][0]["times_faster"]], rows)
+    yield md.table(["", *sides, *r["rows"][0]["times_faster"]], rows)
 
 
 def word2vec_total(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec: from a text file to vectors"
-    yield f"{_cpu(r)} {r['words']:,} words, d 100; compiling the kernels, once a machine: {r['cold_compile_seconds']:.0f} s, not counted."
+    yield f"{md.cpu(r)} {r['words']:,} words, d 100; compiling the kernels, once a machine: {r['cold_compile_seconds']:.0f} s, not counted."
     rows = [
         [f"{row['objective']}, {row['epochs']} epoch{'s' * (row['epochs'] > 1)}",
          *(f"{row['total_seconds'][side]:.1f}" for side in ("ours", "gensim")), _times(row["times_faster"]["ours / gensim"])]
         for row in r["rows"]
     ]  # fmt: skip
-    yield _table(["seconds", "ours", "gensim (corpus_file)", "faster by"], rows)
+    yield md.table(["seconds", "ours", "gensim (corpus_file)", "faster by"], rows)
 
 
 def word2vec_quality(r: dict[str, Any]) -> Iterator[str]:
     yield f"## Word2Vec: quality at equal epochs, {r['rows'][0]['objective']}, {r['corpus']}"
-    yield f"{_cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds; *worse*: its lower end is not above -1.0."
+    yield f"{md.cpu(r)} d 100, means over {r['rows'][0]['seeds']} seeds, in points; the difference's 95 % interval is over items and seeds; *worse*: its lower end is not above -1.0."
     for row in r["rows"]:
         sides = list(next(iter(row["scores"].values()))["means"])
         body = []
@@ -198,12 +204,12 @@ def word2vec_quality(r: dict[str, Any]) -> Iterator[str]:
             body.append(
                 [f"{metric} ({s['covered']:,} of {s['total']:,})", *(f"{s['means'][x]:.1f}" for x in sides), *shown]
             )
-        yield _table([f"{row['objective']}, {row['epochs']} epochs", *sides, *peers], body)
+        yield md.table([f"{row['objective']}, {row['epochs']} epochs", *sides, *peers], body)
 
 
 def word2vec_scaling(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec: scaling"
-    yield _cpu(r)
+    yield md.cpu(r)
     rows = []
     for row in r["rows"]:
         if "two_over_one" in row:
@@ -217,13 +223,13 @@ def word2vec_scaling(r: dict[str, Any]) -> Iterator[str]:
                 f"{row['peak_memory_mb']:,.0f} MB" + (f" (limit {row['limit_mb']:,.0f})" if "limit_mb" in row else ""),
             ]
         )
-    yield _table(["", "speed", "peak memory"], rows)
+    yield md.table(["", "speed", "peak memory"], rows)
 
 
 def word2vec_subwords(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec with sub-words, against fastText"
     yield (
-        f"{_cpu(r)} Skip-gram, d 100, n-grams of 3 to 6 characters, 2,000,000 rows, {r['epochs']} epochs of "
+        f"{md.cpu(r)} Skip-gram, d 100, n-grams of 3 to 6 characters, 2,000,000 rows, {r['epochs']} epochs of "
         f"{r['words']:,} words: {_times(r['times_faster']['ours / fasttext'])} fastText's words a second. *worse*: the lower end of the difference is "
         "not above -1.0 points."
     )
@@ -232,14 +238,14 @@ def word2vec_subwords(r: dict[str, Any]) -> Iterator[str]:
         gap = s["ours - fasttext"]
         shown = f"{gap['points']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}] {gap['verdict']}"
         rows.append([metric, *(f"{s['means'][side]:.1f}" for side in ("ours", "fasttext")), shown])
-    yield _table(["points", "ours", "fastText", "ours - fastText"], rows)
+    yield md.table(["points", "ours", "fastText", "ours - fastText"], rows)
 
 
 def word2vec_settings(r: dict[str, Any]) -> Iterator[str]:
     yield "## Word2Vec: what each setting does"
     base = ", ".join(f"{key} {value}" for key, value in r["base"].items())
     yield (
-        f"{_cpu(r)} {r['corpus']}, one setting changed at a time from {base}; means of {r['seeds']} seeds, in points; "
+        f"{md.cpu(r)} {r['corpus']}, one setting changed at a time from {base}; means of {r['seeds']} seeds, in points; "
         "seconds of training on a machine with other work."
     )
     for objective in dict.fromkeys(row["objective"] for row in r["rows"]):
@@ -253,13 +259,13 @@ def word2vec_settings(r: dict[str, Any]) -> Iterator[str]:
             ]
             for row in mine
         ]
-        yield _table([objective, *metrics, "s"], body)
+        yield md.table([objective, *metrics, "s"], body)
 
 
 def families(r: dict[str, Any]) -> Iterator[str]:
     yield "## Every family learns"
     yield (
-        f"{_cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
+        f"{md.cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
         "predicted token of held-out text, so they compare within an objective. The 5-gram is modified Kneser-Ney on all "
         f"training text, which the causal rows did not read to its end. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
         "states, against the same network with random weights, points of accuracy."
@@ -283,12 +289,12 @@ def families(r: dict[str, Any]) -> Iterator[str]:
             ]
         )
     header = ["row (objective)", "size", "tokens", "unigram", "5-gram", "held-out loss", "bits/byte", "BLiMP", "probe"]
-    yield _table(header, rows)
+    yield md.table(header, rows)
 
 
 def families_speed(r: dict[str, Any]) -> Iterator[str]:
     yield "## Training speed of the families"
-    yield f"{_cpu(r)} Two layers of 650 for the LSTM, against a plain PyTorch loop; the others against Hugging Face Trainer."
+    yield f"{md.cpu(r)} Two layers of 650 for the LSTM, against a plain PyTorch loop; the others against Hugging Face Trainer."
     rows = []
     for name, row in r["cases"].items():
         speed, memory, late = row["tokens_per_second"], row["ratio_peak_memory"], row.get("late_loss_without_dropout")
@@ -302,43 +308,72 @@ def families_speed(r: dict[str, Any]) -> Iterator[str]:
                 f"{late['ours']:.3f} / {late['theirs']:.3f}" if late else "",
             ]
         )
-    yield _table(
+    yield md.table(
         ["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows
     )
+
+
+def retrieval(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Retrieval on SciFact"
+    bm25 = r["bm25"]
+    yield (
+        f"{md.machine(r)} {r['read']}. BM25 with k1 {bm25['k1']}, b {bm25['b']}, {bm25['stem'].title()} stems, {bm25['fields']}; dense: "
+        f"{r['encoder']} (published 64.5); fused: {r['fusion']}. Nothing is random. `{r['command']}`"
+    )
+    measures = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
+    rows = [[mode, *(md.score(found[key]) for key in measures)] for mode, found in r["scores"].items()]
+    yield md.table(["", *measures.values()], rows)
+
+
+def retrieval_speed(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Encoding against sentence-transformers"
+    yield (
+        f"{md.machine(r)} {r['texts']} abstracts of SciFact, at most {r['length']} tokens, the same weights and vectors (to "
+        f"{r['largest_difference']:.0e}): {r['wordloom_texts_per_s']:.1f} texts/s against {r['sentence_transformers_texts_per_s']:.1f}: "
+        f"{_times(r['ratio'])}; beside batches of 8, {_times(r['ratio_to_batch_8'])}. `{r['command']}`"
+    )
+
+
+def inference(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Answers against transformers' pipeline"
+    yield f"{md.machine(r)} {r['preset']}, batches of {r['batch']} there, packed here. `{r['command']}`"
+    rows = [
+        [
+            task,
+            f"{row['texts']:,}",
+            f"{row['per_second']['wordloom']:,.0f}",
+            f"{row['per_second']['pipeline']:,.0f}",
+            _times(row["ratio"]),
+            f"{row['same_answers']:.1%}",
+        ]
+        for task, row in r["tasks"].items()
+    ]
+    yield md.table(["task", "texts", "wordloom texts/s", "pipeline texts/s", "speed", "same answers"], rows)
 
 
 def recurrent(r: dict[str, Any]) -> Iterator[str]:
     yield "## Training a recurrent network: what each setting does"
     seeds = f"{r['seeds']} seed{'s' * (r['seeds'] > 1)}"
     yield (
-        f"{_cpu(r)} lstm-tiny (1 x 128), {r['steps']} steps of 2,048 tokens of baby10m ({3 * r['steps']:,} of tiny Shakespeare "
+        f"{md.cpu(r)} lstm-tiny (1 x 128), {r['steps']} steps of 2,048 tokens of baby10m ({3 * r['steps']:,} of tiny Shakespeare "
         f"for dropout), {seeds}: held-out loss in nats after each fifth of the run. Advice: [rnns.md](rnns.md)."
     )
     for name, group in r["groups"].items():
-        rows = [[arm, *(f"{loss:.2f}" for loss in curve)] for arm, curve in recurrent_curves(group).items()]
-        yield _table([name, *(f"{share} %" for share in (20, 40, 60, 80, 100))], rows)
-
-
-def recurrent_curves(group: dict[str, Any]) -> dict[str, list[float]]:
-    """Name of the arm -> held-out losses after each fifth, means over seeds; shorter where a seed broke down."""
-    found: dict[str, list[list[float]]] = {}
-    for row in group["rows"]:
-        found.setdefault(row["name"], []).append([point["loss"] for point in row["curve"]])
-    return {name: [sum(at) / len(at) for at in zip(*curves, strict=False)] for name, curves in found.items()}
+        yield recurrent_table(name, group)
 
 
 def positions(r: dict[str, Any]) -> Iterator[str]:
     yield "## Position encodings"
     length = r["length"]
     yield (
-        f"{_cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m, then reading the same held-out tokens with more "
+        f"{md.cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m, then reading the same held-out tokens with more "
         f"and more before them. Nats per token; beyond: of the tokens at places that training never reached."
     )
     rows = []
     for name, runs in r["arms"].items():
         run = runs[0]
         rows.append([name, *(_nats(run[f"{f}x"]["loss"]) for f in (1, 2, 4)), _nats(run["4x"]["beyond"])])
-    yield _table(["position", *(f"at {f * length}" for f in (1, 2, 4)), f"beyond {length}, at {4 * length}"], rows)
+    yield md.table(["position", *(f"at {f * length}" for f in (1, 2, 4)), f"beyond {length}, at {4 * length}"], rows)
 
 
 def _nats(found: list[float]) -> str:
@@ -347,14 +382,6 @@ def _nats(found: list[float]) -> str:
 
 def _times(ratio: dict[str, float]) -> str:
     return f"**{ratio['of_medians']:.1f}x** [{ratio['lowest']:.1f}, {ratio['highest']:.1f}]"
-
-
-def _cpu(r: dict[str, Any]) -> str:
-    m = r["machine"]
-    versions = ", ".join(
-        f"{name} {m['versions'][name]}" for name in ("numba", "gensim", "fasttext-wheel") if name in m["versions"]
-    )
-    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, {versions}, {r['date'][:10]}. `{r['command']}`"
 
 
 def _pretrained(p: dict[str, Any]) -> str:
@@ -368,147 +395,29 @@ def _pretrained(p: dict[str, Any]) -> str:
 
 def _arms(rows: list[Any]) -> str:
     body = [
-        [name, str(seeds), *(_score(arms[a]) for a in ("pretrained", "random", "tfidf")), _gain(gain), _gain(over)]
+        [
+            name,
+            str(seeds),
+            *(md.score(arms[a]) for a in ("pretrained", "random", "tfidf")),
+            md.gain(gain),
+            md.gain(over),
+        ]
         for name, seeds, arms, gain, over in rows
     ]
     header = ["labels", "seeds", "pre-trained", "random weights", "TF-IDF + LR", "gain over random", "gain over TF-IDF"]
-    return _table(header, body)
-
-
-def _score(s: dict[str, float]) -> str:
-    return f"{100 * s['value']:.1f} [{100 * s['low']:.1f}, {100 * s['high']:.1f}]"
-
-
-def _gain(s: dict[str, float]) -> str:
-    return f"{100 * s['value']:+.1f} [{100 * s['low']:+.1f}, {100 * s['high']:+.1f}]"
+    return md.table(header, body)
 
 
 def _speed(v: dict[str, Any]) -> str:
     return f"{v['tokens_per_second']:,.0f}" if "tokens_per_second" in v else f"failed: {v['failed']}"
 
 
-def _machine(r: dict[str, Any]) -> str:
-    m = r["machine"]
-    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, torch {m['versions']['torch']}{', ' + r['date'][:10] if 'date' in r else ''}."
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def which_model() -> str:
-    parts = [
-        "# Which vectors, which model?",
-        "Made by `python benchmarks/render.py` from `benchmarks/results/choice_*.json`; `wordloom choose vectors` makes such a "
-        "table of your own texts, and that table, not this one, is the answer for them. Here every candidate has the same raw "
-        "text and the same minutes to pre-train on it, and all are judged on the same test texts, those that also occur in "
-        "the training texts left out. *as good*: a paired test does not tell it from the best.",
-    ]
-    for name, title in CHOICES.items():
-        path = RESULTS / f"choice_{name}.json"
-        if path.exists():
-            parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
-    cheap = RESULTS / "sst2_cheap.json"
-    if cheap.exists():
-        parts += from_labels_alone(json.loads(cheap.read_text(encoding="utf-8")))
-    settings = RESULTS / "word2vec_settings.json"
-    if settings.exists():
-        parts += settings_advice(json.loads(settings.read_text(encoding="utf-8")))
-    return "\n\n".join(parts) + "\n"
-
-
-def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:
-    yield "## From labels alone: averaged embeddings and TextCNN"
-    yield (
-        "The rows `dan-tiny`, `dan-small` (Iyyer et al. 2015) and `textcnn-tiny`, `textcnn-small` (Kim 2014) need no "
-        "pre-training and train on a CPU in minutes: `wordloom finetune textcnn-small DATA`. They classify and do nothing "
-        "else. Sentiment of phrases, SST-2, 60,614 labels, 872 test sentences:"
-    )
-    rows = []
-    for name, run in r["runs"].items():
-        gain = _gain(run["paired"]["difference"])
-        rows.append([f"{name}-small", _score(run["scores"]["accuracy"]), f"{gain} ({run['paired']['verdict']})",
-                     f"{run['model']['parameters'] / 1e6:.1f}"])  # fmt: skip
-    beside = next(iter(r["runs"].values()))["baseline"]
-    rows.append([beside["name"], _score(beside["accuracy"]), "-", "-"])
-    yield _table(["", "accuracy, %", f"against {beside['name']}", "million parameters"], rows)
-    commands = ", ".join(f"`{run['command']}`" for run in r["runs"].values())
-    yield f"{_machine(r)} {commands}; one seed, so differences of a point mean nothing."
-
-
-def settings_advice(r: dict[str, Any]) -> Iterator[str]:
-    """What to turn when training Word2Vec; the sentences are ours, every number is the file's."""
-    found = {(row["objective"], row["setting"], row["value"]): row["means"] for row in r["rows"]}
-
-    def path(objective: str, setting: str, values: tuple[float, ...], metric: str) -> str:
-        return f"{metric} " + " -> ".join(f"{found[objective, setting, v][metric]:.1f}" for v in values)
-
-    yield "## Word2Vec: which settings?"
-    yield (
-        f"One setting changed at a time, on {r['corpus']} (10 M words of mixed English), {r['seeds']} seeds, points; the whole "
-        f"table is in BENCHMARKS.md (`{r['command']}`). A seed moves a figure by 0 to 3 points, so read trends, not rows."
-    )
-    lines = [
-        "**window** decides what near means. Small: words that can replace each other; large: words of one topic. Skip-gram at "
-        f"2, 5, 15: {path('skip-gram', 'window', (2, 5, 15), 'SimLex-999')} (similarity), "
-        f"{path('skip-gram', 'window', (2, 5, 15), 'MEN')} (relatedness), "
-        f"{path('skip-gram', 'window', (2, 5, 15), 'analogies')}. Take 5; 10 or more for topics and retrieval.",
-        "**epochs** matter most on a small corpus. Skip-gram at 1, 3, 5, 10, 20: "
-        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'WordSim-353')}, "
-        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'SimLex-999')}. Take 5 to 10; at 20 similarity and rare words fall.",
-        f"**negatives** at 2, 5, 10, 20: CBOW {path('cbow', 'negatives', (2, 5, 10, 20), 'WordSim-353')}, skip-gram "
-        f"{path('skip-gram', 'negatives', (2, 5, 10, 20), 'analogies')}. 5 is cheap and nearly enough, 10 is the most that pays.",
-        f"**dimension** at 50, 100, 200, 300: skip-gram {path('skip-gram', 'dimension', (50, 100, 200, 300), 'SimLex-999')}, "
-        f"{path('skip-gram', 'dimension', (50, 100, 200, 300), 'MEN')}; CBOW "
-        f"{path('cbow', 'dimension', (50, 100, 200, 300), 'analogies')}. Ten million words do not fill more than 100 to 200.",
-        f"**sample** (subsampling of frequent words) at 0, 1e-3, 1e-4, 1e-5: CBOW "
-        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'WordSim-353')}, "
-        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'analogies')}. Keep 1e-3; below 1e-4 a corpus of this size has "
-        "too few words left. CBOW gains more from it than skip-gram.",
-        f"**exponent** of the noise distribution at 0, 0.75, 1: skip-gram "
-        f"{path('skip-gram', 'exponent', (0, 0.75, 1), 'analogies')}. 0.75 is right; uniform noise is not.",
-        f"**lr** at 0.0125, 0.035, 0.1, 0.2: skip-gram {path('skip-gram', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}; CBOW "
-        f"{path('cbow', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}. The two need different rates: CBOW averages its "
-        "window and so gets a smaller step for each word. With few epochs a higher rate helps.",
-    ]
-    yield "\n".join(f"- {line}" for line in lines)
-
-
-CHOICES = {
-    "sms": "SMS spam",
-    "imdb-500": "Film reviews, 500 labels (IMDb)",
-    "imdb-25000": "Film reviews, 25,000 labels (IMDb)",
-    "chnsenticorp": "Chinese hotel, book and laptop reviews (ChnSentiCorp)",
-    "agnews": "News topics (AG News, 10,000 labels)",
-}
-
-
-def choice(r: dict[str, Any], title: str) -> Iterator[str]:
-    c = r["choose"]
-    yield f"## {title}"
-    yield " ".join(c["advice"])
-    rows = []
-    for row in c["rows"]:
-        before = "-" if row["pretraining"] is None else f"{row['pretraining']:,.0f}"
-        memory = "-" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
-        verdict = (
-            "best"
-            if "against_best" not in row
-            else "as good"
-            if row["as_good"]
-            else _gain(row["against_best"]["difference"])
-        )
-        rows.append([row["title"], _score(row["score"]), before, f"{row['training']:,.1f}", f"{row['microseconds']:,.0f}",
-                     f"{row['alone']:,.0f}", memory, f"{row['size'] / 1e6:,.1f}", verdict])  # fmt: skip
-    header = ["", f"{c['metric']}, %", "pre-training s", "training s", "us a text", "us alone", "memory MB", "disk MB",
-              "against the best"]  # fmt: skip
-    yield _table(header, rows)
-    yield f"{_machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(n.rstrip('.') + '.' for n in c['notes'])}"
-
-
 def main() -> None:
-    for target, text in ((PAGE, page()), (WHICH, which_model())):
+    pages = {PAGE: page(), PAGE.with_name("which-model.md"): which_model()}
+    if (RESULTS / "recurrent.json").exists():
+        curves = json.loads((RESULTS / "recurrent.json").read_text(encoding="utf-8"))
+        pages[PAGE.with_name("rnns.md")] = "\n\n".join(rnns(curves)) + "\n"
+    for target, text in pages.items():
         if "--check" in sys.argv and target.read_text(encoding="utf-8") != text:
             sys.exit(f"{target} is stale: run python benchmarks/render.py")
         target.write_text(text, encoding="utf-8")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import tiny
-from wordloom import api
-from wordloom.config import read_recipe
-from wordloom.errors import WordloomError
+from wordloom import api, presets
+from wordloom.api.continuing import open_continued, settle
+from wordloom.api.start import Start
+from wordloom.config import Recipe, read_recipe
+from wordloom.errors import ConfigError, WordloomError
 from wordloom.model.interop import load_bundle
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.optim import Optimiser
@@ -100,3 +104,62 @@ def test_an_objective_that_it_did_not_learn_gets_a_new_head(tmp_path: Path, firs
     corpus = tiny.write_corpus(tmp_path / "c.txt")
     go_on(first, corpus, tmp_path / "run", **{"objective.name": "replaced"})
     assert "replaced" in load_bundle(tmp_path / "run" / "bundle").model.heads
+
+
+def test_the_pooler_of_a_pair_head_goes_on(tmp_path: Path) -> None:
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    pairs = {"objective.next_sentence": True, "corpus.valid_fraction": 0.2}
+    api.pretrain(corpus, tmp_path / "first", preset="bert-tiny", quiet=True, **tiny.TINY, **pairs)
+    go_on(tmp_path / "first", corpus, tmp_path / "run", **{"train.lr": 1e-12, "corpus.valid_fraction": 0.2})
+    before, after = (load_bundle(tmp_path / run / "bundle").model.heads["next_sentence"] for run in ("first", "run"))
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, rtol=0, atol=1e-9)
+
+
+def test_a_public_vocabulary_may_be_padded(tmp_path: Path, first: Path) -> None:
+    """A new masked head has a bias for the rows of the token table that no token has: least of all."""
+    tokenizer, size = Tokenizer.load(first / "tokenizer"), {"hidden_size": 32, "intermediate_size": 64}
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.vocab_size + 7, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=32, **size
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(tmp_path / "public")
+    tokenizer.save(tmp_path / "public")
+    go_on(tmp_path / "public", tiny.write_corpus(tmp_path / "c.txt"), tmp_path / "run", **{"train.lr": 1e-12})
+    bias = load_bundle(tmp_path / "run" / "bundle").model.heads["masked"].bias.detach()
+    assert len(bias) == tokenizer.vocab_size + 7
+    torch.testing.assert_close(bias.double().exp().sum().item(), 1.0, rtol=0, atol=1e-5)
+    torch.testing.assert_close(bias[-7:], bias.min().expand(7), rtol=0, atol=1e-6)
+
+
+def test_a_start_without_a_mask_token_replaces_no_run(tmp_path: Path, first: Path) -> None:
+    public, run = tmp_path / "public", tmp_path / "run"
+    shutil.copytree(first / "bundle", public)
+    (public / "wordloom.json").unlink()
+    tokenizer = Tokenizer.load(public)
+    roles = {role: token for role, token in tokenizer.roles.items() if role != "mask_token"}
+    for file in ("vocab.txt", "special_tokens_map.json"):
+        (public / file).unlink()
+    Tokenizer(tokenizer.backend, roles).save(public)
+    shutil.copytree(first, run)
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    with pytest.raises(WordloomError, match="no mask token"):
+        go_on(public, corpus, run, overwrite=True)
+    assert (run / "bundle").is_dir()
+
+
+def test_a_public_folder_fills_in_as_many_spans_as_it_has_marks_for(tmp_path: Path) -> None:
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    api.pretrain(corpus, tmp_path / "t5", preset="t5-tiny", quiet=True, **tiny.TINY, **{"objective.sentinels": 20})
+    (tmp_path / "t5" / "bundle" / "wordloom.json").unlink()
+    start = tmp_path / "t5" / "bundle"
+    continued = open_continued(str(start))
+    assert continued is not None and continued[1] == {"objective.name": "spans", "objective.sentinels": 20}
+    with pytest.raises(WordloomError, match="no tokens for 21 missing spans. Give 20 or fewer"):
+        go_on(start, corpus, tmp_path / "run", **{"objective.sentinels": 21})
+
+
+def test_a_dropout_that_the_network_has_not_is_refused() -> None:
+    start = Start("lstm", presets.architecture("lstm-tiny", 50), None, None)  # type: ignore[arg-type]
+    assert settle(start, Recipe(model={"start": "lstm", "dropout": 0.3})).arch.dropout == 0.3  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="lstm has no attention_dropout"):
+        settle(start, Recipe(model={"start": "lstm", "attention_dropout": 0.3}))  # type: ignore[arg-type]

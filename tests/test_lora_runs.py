@@ -14,6 +14,7 @@ from cli_runs import Runs
 from wordloom import api
 from wordloom.errors import ConfigError
 from wordloom.model.interop import load_bundle
+from wordloom.run import Run
 from wordloom.tasks.classify.task import ClassifyStream
 
 VALUES: dict[str, Any] = {**tiny.TRAIN, "train.lr": 1e-2, "train.save_every": 1, "lora.rank": 2, "baseline": False,
@@ -90,3 +91,12 @@ def test_what_makes_no_sense_is_refused(
     given = {"lora.rank": 2, "quiet": True, **({} if model == "tf-idf" else tiny.TRAIN), **values}
     with pytest.raises(ConfigError, match=what):
         api.finetune(model or runs.folder / "pretrained", runs.labelled, tmp_path / "run", **given)
+
+
+def test_what_is_refused_replaces_no_run(runs: Runs, tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", {}, "finetune").close()
+    (tmp_path / "run" / "kept").touch()
+    for start, message in (("bert-tiny", "these are random"), (runs.folder / "pretrained", "freezes the body")):
+        with pytest.raises(ConfigError, match=message):
+            api.finetune(start, runs.labelled, tmp_path / "run", overwrite=True, **VALUES, **{"train.freeze": "body"})
+        assert (tmp_path / "run" / "kept").exists()

@@ -217,3 +217,15 @@ def test_how_a_run_ended_is_recorded(tmp_path: Path, error: BaseException, statu
     with pytest.raises(type(error)), Run.create(tmp_path / "r", RECIPE, "x"):
         raise error
     assert read_manifest(tmp_path / "r")["status"] == status
+
+
+def test_content_that_cannot_be_made_leaves_what_stood_there(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("before")
+
+    def breaks(path: Path) -> None:
+        path.write_text("half of it")
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        disk.replace(tmp_path / "a.txt", breaks)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "before")]

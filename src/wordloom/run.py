@@ -66,6 +66,10 @@ def replace(path: Path, content: bytes | Callable[[Path], None]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
+    except BaseException:  # of what makes the content
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def cure_of(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wordloom.data.examples import Examples, read_examples, text_key
+from wordloom.data.examples import Examples, read_examples, stream_texts, text_key
 from wordloom.errors import DataError
 
 DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -195,3 +195,31 @@ def test_require_trainable(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"text": "x y"}) + "\n")
     with pytest.raises(DataError, match="no labels"):
         read_examples(path, require_label=False).require_trainable()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label\nfirst one,a\nsecond one,\n,b\n"),
+        ("a.jsonl", '{"text": "first one", "label": 1}\n{"text": "second one"}\n{"text": null}\n'),
+        ("a.txt", "__label__a first one\nsecond one\n\n"),
+    ],
+)
+def test_texts_come_one_by_one_and_without_a_look_at_labels(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    texts = stream_texts(str(path))
+    assert (next(texts), next(texts)) == ("first one", "second one")
+    with pytest.raises(DataError, match=f"{name}:{4 if name == 'a.csv' else 3}: no text"):
+        next(texts)
+
+
+def test_pairs_come_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("premise\thypothesis\tlabel\n" + "".join(f"one {i}\ttwo {i}\t{i % 2}\n" for i in range(30)))
+    examples = read_examples(str(path))
+    assert examples.pairs is not None
+    assert list(stream_texts(str(path), pairs=True)) == list(zip(examples.texts, examples.pairs, strict=True))
+    assert list(stream_texts(str(path))) == examples.texts
+    with pytest.raises(DataError, match="reads pairs of texts"):
+        next(stream_texts(str(path), text="premise", pairs=True))

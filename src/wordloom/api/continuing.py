@@ -5,14 +5,14 @@ What Gururangan et al. 2020 ("Don't Stop Pretraining", section 3) call domain-ad
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from wordloom import presets
-from wordloom.api.objectives import learned_objective
+from wordloom.api.objectives import AnyObjective, learned_objective, refuse_maskless
 from wordloom.api.start import Start, bundle_folder, open_start, refuse_adaptive, with_dropouts
-from wordloom.config import Recipe, read_recipe
+from wordloom.config import Recipe, SpansConfig, read_recipe
 from wordloom.errors import ConfigError
 from wordloom.model.build import reads_source
 from wordloom.model.interop.files import read_json
@@ -44,15 +44,21 @@ def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
         arch = start.arch
         own = "spans" if reads_source(arch) else "permuted" if getattr(arch, "two_stream", False) else "masked"
         learned = {"name": "causal" if own == "masked" and arch.attention == "causal" else own}
+        if own == "spans":
+            learned["sentinels"] = len(start.tokenizer.sentinel_ids()) or None
     return start, {f"objective.{k}": v for k, v in learned.items() if v is not None}
 
 
 def settle(start: Start, recipe: Recipe) -> Start:
-    """The start with the recipe's dropout. Raises ConfigError for what a start decides and the recipe gives too."""
+    """The start with the recipe's dropout. Raises ConfigError for what a start decides and the recipe gives too, and
+    for a dropout that its network has no place for."""
     asked = sorted(recipe.model.model_fields_set - SETTABLE)
     if asked:
         cure = f"leave {'it' if len(asked) == 1 else 'them'} out, or leave model.start out"
         raise ConfigError(f"a model that is there has its {', '.join(asked)}", where=f"model.{asked[0]}", cure=cure)
+    absent = sorted((recipe.model.model_fields_set & SETTABLE) - {"start", *(f.name for f in fields(start.arch))})
+    if absent:
+        raise ConfigError(f"{start.name} has no {absent[0]}", where=f"model.{absent[0]}", cure="leave it out")
     if recipe.tokenizer is not None:
         cure = "leave [tokenizer] out, or leave model.start out"
         raise ConfigError("a model that is there has its tokenizer", where="[tokenizer]", cure=cure)
@@ -60,3 +66,15 @@ def settle(start: Start, recipe: Recipe) -> Start:
         what = f"train.length {recipe.train.length} is more than the {start.arch.limit} positions of {start.name}"
         raise ConfigError(what, cure=f"give at most {start.arch.limit}")
     return replace(start, arch=with_dropouts(start.arch, recipe.model))
+
+
+def refuse_tokenizer(objective: AnyObjective, start: Start) -> None:
+    """Raises ConfigError where the tokenizer of the start lacks what the objective puts into a text."""
+    refuse_maskless(objective, start.tokenizer)
+    if not isinstance(objective, SpansConfig):
+        return
+    have = len(start.tokenizer.sentinel_ids())
+    if start.tokenizer.with_sentinels(objective.sentinels).vocab_size > start.arch.vocab_size:
+        what = f"{start.name} has no tokens for {objective.sentinels} missing spans"
+        cure = f"give {have} or fewer" if have else "go on from a run or folder that learned to fill in spans"
+        raise ConfigError(what, where="objective.sentinels", cure=cure)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -48,8 +48,8 @@ def zero_shot_lines(
 ) -> Iterator[str]:
     """given: "LABEL=WORDS" each. Lines in input order: the label, its cosine, the text; or JSON objects."""
     descriptions = _parsed(given)
-    texts = list(read_inputs(data, text, None, False))
-    for source, found in zip(texts, _nearest(_embedder(model), iter(texts), descriptions), strict=True):
+    shown, asked = tee(read_inputs(data, text, None, False))
+    for source, found in zip(shown, _nearest(_embedder(model), asked, descriptions), strict=True):
         if as_json:
             cosines = {name: round(float(c), 6) for name, c in zip(descriptions, found.cosines, strict=True)}
             yield json.dumps({"text": source, "prediction": found.label, "cosines": cosines}, ensure_ascii=False)

@@ -12,6 +12,7 @@ from wordloom.api.facts import finished_facts
 from wordloom.api.labelled import InMemory, Parts, classify_config, descriptions, divide, from_memory, read
 from wordloom.api.linear import TABLES as LINEAR_TABLES
 from wordloom.api.linear import WORD2VEC, finetune_linear, is_linear_start, refuse_network_settings
+from wordloom.api.lora import refuse_lora
 from wordloom.api.measuring import measure
 from wordloom.api.results import Result, say
 from wordloom.api.settings import own_recipe, recipe_from
@@ -109,6 +110,7 @@ def finetune(
         )
     start = open_start(model, chosen, train.texts)
     _refuse(start.arch, task_config)
+    refuse_lora(start, chosen)
     if resume and chosen.compare is not None:
         seeds = len(chosen.compare.seeds)
     if seeds > 1:

@@ -16,7 +16,7 @@ from wordloom.api.results import scores_json, table
 from wordloom.api.start import bundle_folder
 from wordloom.api.submitting import Submission, classifier_lines, refuse_glue_file, refuse_idle, task_lines
 from wordloom.config import DataConfig, make, near_miss
-from wordloom.data.examples import label_folders, read_examples
+from wordloom.data.examples import label_folders, read_examples, stream_texts
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, selective_scores, withheld
@@ -233,7 +233,12 @@ def predict_file(
     elif form == "glue":
         refuse_glue_file(out, predictor.labels, wanted)
     lines = _lines(predictor, data, config, as_json, form, abstain, wanted)
-    replace(out, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    replace(out, write)
     return out
 
 
@@ -290,10 +295,7 @@ def read_inputs(data: str, text: str | None, pair: str | None, pairs: bool) -> I
                 )
             yield first, second
         return
-    examples = read_examples(data, text=text, pair=pair, require_label=False)
-    if pairs and examples.pairs is None:
-        raise DataError("this model reads pairs of texts", where=data, cure="name the second column with --pair")
-    yield from zip(examples.texts, examples.pairs, strict=True) if pairs and examples.pairs else examples.texts
+    yield from stream_texts(data, text=text, pair=pair, pairs=pairs)
 
 
 def _row(answer: Prediction, source: Any, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def make_objective(
         return Spans(config, sentinels=sentinels, frame=(cls_id, eos_id), eos_id=eos_id, start_id=tokenizer.pad_id)
     if isinstance(config, PermutedConfig):
         return Permuted(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
-    if tokenizer.mask_id is None:
-        cure = "use another tokenizer, or objective.name = 'causal'"
-        raise ConfigError(f"the tokenizer has no mask token, which the {config.name} objective puts in", cure=cure)
+    refuse_maskless(config, tokenizer)
     ids: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,
         "mask_id": tokenizer.mask_id,
@@ -62,6 +60,13 @@ def make_objective(
         masked = MaskedConfig(rate=config.rate, rate_end=config.rate_end)
         return Hybrid(config, Masked(masked, **ids), Causal(CausalConfig()))
     return Masked(config, **ids)
+
+
+def refuse_maskless(config: AnyObjective, tokenizer: Tokenizer) -> None:
+    """Raises ConfigError where the objective puts in a token that the tokenizer has not."""
+    if isinstance(config, (MaskedConfig, ReplacedConfig, HybridConfig)) and tokenizer.mask_id is None:
+        cure = "use another tokenizer, or objective.name = 'causal'"
+        raise ConfigError(f"the tokenizer has no mask token, which the {config.name} objective puts in", cure=cure)
 
 
 def make_layout(

@@ -14,6 +14,7 @@ import torch
 
 from wordloom.api.facts import finished_facts
 from wordloom.api.kinds import TaskKind, task_kind
+from wordloom.api.lora import refuse_lora
 from wordloom.api.results import Result, paired_json, say, scores_json
 from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.start import Start, fitting, open_start, refuse_nearsighted
@@ -120,6 +121,7 @@ def finetune_task(
     start = open_start(model, chosen, list(train.texts()))
     refuse_nearsighted(start.arch, task)
     kind.refuse(start.arch)
+    refuse_lora(start, chosen)
     parts = divide_records(train, valid, test, data_config, chosen.train.seed)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "baseline": baseline, "quiet": quiet}
     return finetune_records(kind, start, parts, chosen, out, **how)

@@ -8,7 +8,7 @@ from typing import Any
 from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RetrieveConfig
 from wordloom.data.collection import Collection, read_collection
-from wordloom.data.examples import read_examples
+from wordloom.data.examples import stream_texts
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
@@ -31,7 +31,7 @@ def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[str]:
     if data == "-":
         yield from stdin_lines()
         return
-    yield from read_examples(data, text=config.text, require_label=False).texts
+    yield from stream_texts(data, text=config.text)
 
 
 def _baseline(train: Any, valid: Any, config: Any) -> Bm25Baseline:

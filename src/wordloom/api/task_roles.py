@@ -7,7 +7,7 @@ from typing import Any
 
 from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RolesConfig
-from wordloom.data.examples import read_examples
+from wordloom.data.examples import stream_texts
 from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
@@ -41,7 +41,7 @@ def _unlabelled(data: str, config: DataConfig, task: Any) -> Iterator[Asked]:
         marked = any(s.frames for s in records.sentences)
         asked = map(sentence_asked, records.sentences)
         return asked if marked else (Asked(a.words, None, source=a.source) for a in asked)
-    return map(asked_of, read_examples(data, text=config.text, require_label=False).texts)
+    return map(asked_of, stream_texts(data, text=config.text))
 
 
 def _columns(pairs: Iterator[tuple[Any, Answer]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, TagConfig
 from wordloom.data import tag_writers
-from wordloom.data.examples import read_examples
+from wordloom.data.examples import stream_texts
 from wordloom.data.readers import file_format, stdin_lines, text_lines
 from wordloom.data.tag_json import record_ids
 from wordloom.data.tagged import Tagged, TagInput, is_json, read_tagged
@@ -39,7 +39,7 @@ def unlabelled(path: str, data: DataConfig, task: Any) -> Iterator[TagInput]:
     elif file_format(path) == "txt":
         yield from map(task.as_input, text_lines(path))
     elif file_format(path) in ("csv", "parquet") or (file_format(path) == "tsv" and data.text is not None):
-        yield from map(task.as_input, read_examples(path, text=data.text, require_label=False).texts)
+        yield from map(task.as_input, stream_texts(path, text=data.text))
     else:
         inputs = map(task.as_input, read_tagged(path, text=data.text, labelled=False).inputs())
         ids = record_ids(path) if is_json(path) else repeat(None)

@@ -7,13 +7,14 @@ import random
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal, cast
 
 from wordloom.data.columns import Columns, guess_columns
 from wordloom.data.label_folders import label_folders, read_folders
-from wordloom.data.readers import known_format, raw_lines, reject_binary, replace_surrogates, strict_decode, strip_html
+from wordloom.data.readers import known_format, replace_surrogates, strict_decode, strip_html, text_lines
 from wordloom.data.tables import Table, is_number, open_table, table_rows
 from wordloom.errors import DataError
 
@@ -292,29 +293,58 @@ def _text(value: object, name: str, place: str) -> str:
 
 def _read_lines(path: str, require_label: bool) -> tuple[list[str], list[list[str]] | None, list[str], str]:
     """fastText lines, ``__label__a __label__b text``; without labels one text per line."""
-    reject_binary(path)
-    decoder = strict_decode(path)
-    lines = [(number, decoder(raw, number)) for number, raw, _ in raw_lines(path)]
-    labelled = any(line.startswith("__label__") for _, line in lines)
+    labelled = any(line.startswith("__label__") for line in text_lines(path))
     if not labelled and require_label:
         cure = "begin each line with __label__NAME, or use .csv, .tsv, .jsonl or .parquet"
         raise DataError("no label in this .txt file", where=f"{path}:1", cure=cure)
     texts, raw_labels, places = [], [], []
-    for number, line in lines:
-        place = f"{path}:{number}"
-        words = line.split()
-        names = [word[len("__label__") :] for word in words if word.startswith("__label__")]
+    for place, names, body in _fasttext_lines(path):
         if labelled and not all(names or [""]):
             raise DataError("no label on this line", where=place, cure="begin it with __label__NAME")
-        body = " ".join(w for w in words if not w.startswith("__label__")) if names else line.strip()
-        if not body:
-            raise DataError("no text on this line", where=place, cure="fill it in or remove the line")
         texts.append(body)
         raw_labels.append(names)
         places.append(place)
     if not labelled:
         return texts, None, places, "a text per line, no labels"
     return texts, raw_labels, places, "fastText lines: __label__NAME, then the text"
+
+
+def _fasttext_lines(path: str) -> Iterator[tuple[str, list[str], str]]:
+    """(place, labels, text) of each line."""
+    for number, line in enumerate(text_lines(path), start=1):
+        words = line.split()
+        names = [word[len("__label__") :] for word in words if word.startswith("__label__")]
+        body = " ".join(w for w in words if not w.startswith("__label__")) if names else line.strip()
+        if not body:
+            raise DataError("no text on this line", where=f"{path}:{number}", cure="fill it in or remove the line")
+        yield f"{path}:{number}", names, body
+
+
+def stream_texts(path: str, *, text: str | None = None, pair: str | None = None, pairs: bool = False) -> Iterator[Any]:
+    """The texts that `read_examples` finds, or (first, second) of ``pairs``, one by one: more than memory holds. Labels
+    are not looked at. Raises DataError as `read_examples`, at the record that is wrong, and without a second text."""
+    texts: Iterator[Any]
+    second = None
+    if folders := label_folders(path):
+        texts = iter(read_folders(path, folders)[0])
+    elif known_format(path) == "txt":
+        texts = (body for _, _, body in _fasttext_lines(path))
+    else:
+        table = open_table(path)
+        columns = guess_columns(table, text, None, pair, require_label=False)
+        second = columns.pair if pairs else None
+        texts = _table_texts(table, [columns.text, *([] if second is None else [second])])
+    if pairs and second is None:
+        raise DataError("this model reads pairs of texts", where=path, cure="name the second column with --pair")
+    if (first := next(texts, None)) is None:
+        raise DataError("no record in it", where=path, cure="check that the file was written completely")
+    yield from chain([first], texts)
+
+
+def _table_texts(table: Table, asked: list[int]) -> Iterator[Any]:
+    for line, cells in table_rows(table, asked, strict_decode(table.path)):
+        found = [_text(cell, table.names[c], f"{table.path}:{line}") for cell, c in zip(cells, asked, strict=True)]
+        yield found[0] if len(found) == 1 else tuple(found)
 
 
 def _infer_kind(raw: list[Any], separator: str) -> Kind:

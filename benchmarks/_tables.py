@@ -1,0 +1,31 @@
+"""What the rendered pages share: tables, scores with intervals, the line about the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def score(s: dict[str, float]) -> str:
+    return f"{100 * s['value']:.1f} [{100 * s['low']:.1f}, {100 * s['high']:.1f}]"
+
+
+def gain(s: dict[str, float]) -> str:
+    return f"{100 * s['value']:+.1f} [{100 * s['low']:+.1f}, {100 * s['high']:+.1f}]"
+
+
+def machine(r: dict[str, Any]) -> str:
+    m = r["machine"]
+    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, torch {m['versions']['torch']}{', ' + r['date'][:10] if 'date' in r else ''}."
+
+
+def cpu(r: dict[str, Any]) -> str:
+    m = r["machine"]
+    versions = ", ".join(
+        f"{name} {m['versions'][name]}" for name in ("numba", "gensim", "fasttext-wheel") if name in m["versions"]
+    )
+    return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, {versions}, {r['date'][:10]}. `{r['command']}`"

@@ -1,0 +1,122 @@
+"""docs/which-model.md: sentences are ours, every number is of benchmarks/results/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import _tables as md
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def which_model() -> str:
+    parts = [
+        "# Which vectors, which model?",
+        "Made by `python benchmarks/render.py` from `benchmarks/results/choice_*.json`; `wordloom choose vectors` makes such a "
+        "table of your own texts, and that table, not this one, is the answer for them. Here every candidate has the same raw "
+        "text and the same minutes to pre-train on it, and all are judged on the same test texts, those that also occur in "
+        "the training texts left out. *as good*: a paired test does not tell it from the best.",
+    ]
+    for name, title in CHOICES.items():
+        path = RESULTS / f"choice_{name}.json"
+        if path.exists():
+            parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
+    cheap = RESULTS / "sst2_cheap.json"
+    if cheap.exists():
+        parts += from_labels_alone(json.loads(cheap.read_text(encoding="utf-8")))
+    settings = RESULTS / "word2vec_settings.json"
+    if settings.exists():
+        parts += settings_advice(json.loads(settings.read_text(encoding="utf-8")))
+    return "\n\n".join(parts) + "\n"
+
+
+def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:
+    yield "## From labels alone: averaged embeddings and TextCNN"
+    yield (
+        "The rows `dan-tiny`, `dan-small` (Iyyer et al. 2015) and `textcnn-tiny`, `textcnn-small` (Kim 2014) need no "
+        "pre-training and train on a CPU in minutes: `wordloom finetune textcnn-small DATA`. They classify and do nothing "
+        "else. Sentiment of phrases, SST-2, 60,614 labels, 872 test sentences:"
+    )
+    rows = []
+    for name, run in r["runs"].items():
+        gain = md.gain(run["paired"]["difference"])
+        rows.append([f"{name}-small", md.score(run["scores"]["accuracy"]), f"{gain} ({run['paired']['verdict']})",
+                     f"{run['model']['parameters'] / 1e6:.1f}"])  # fmt: skip
+    beside = next(iter(r["runs"].values()))["baseline"]
+    rows.append([beside["name"], md.score(beside["accuracy"]), "-", "-"])
+    yield md.table(["", "accuracy, %", f"against {beside['name']}", "million parameters"], rows)
+    commands = ", ".join(f"`{run['command']}`" for run in r["runs"].values())
+    yield f"{md.machine(r)} {commands}; one seed, so differences of a point mean nothing."
+
+
+def settings_advice(r: dict[str, Any]) -> Iterator[str]:
+    """What to turn when training Word2Vec; the sentences are ours, every number is the file's."""
+    found = {(row["objective"], row["setting"], row["value"]): row["means"] for row in r["rows"]}
+
+    def path(objective: str, setting: str, values: tuple[float, ...], metric: str) -> str:
+        return f"{metric} " + " -> ".join(f"{found[objective, setting, v][metric]:.1f}" for v in values)
+
+    yield "## Word2Vec: which settings?"
+    yield (
+        f"One setting changed at a time, on {r['corpus']} (10 M words of mixed English), {r['seeds']} seeds, points; the whole "
+        f"table is in BENCHMARKS.md (`{r['command']}`). A seed moves a figure by 0 to 3 points, so read trends, not rows."
+    )
+    lines = [
+        "**window** decides what near means. Small: words that can replace each other; large: words of one topic. Skip-gram at "
+        f"2, 5, 15: {path('skip-gram', 'window', (2, 5, 15), 'SimLex-999')} (similarity), "
+        f"{path('skip-gram', 'window', (2, 5, 15), 'MEN')} (relatedness), "
+        f"{path('skip-gram', 'window', (2, 5, 15), 'analogies')}. Take 5; 10 or more for topics and retrieval.",
+        "**epochs** matter most on a small corpus. Skip-gram at 1, 3, 5, 10, 20: "
+        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'WordSim-353')}, "
+        f"{path('skip-gram', 'epochs', (1, 3, 5, 10, 20), 'SimLex-999')}. Take 5 to 10; at 20 similarity and rare words fall.",
+        f"**negatives** at 2, 5, 10, 20: CBOW {path('cbow', 'negatives', (2, 5, 10, 20), 'WordSim-353')}, skip-gram "
+        f"{path('skip-gram', 'negatives', (2, 5, 10, 20), 'analogies')}. 5 is cheap and nearly enough, 10 is the most that pays.",
+        f"**dimension** at 50, 100, 200, 300: skip-gram {path('skip-gram', 'dimension', (50, 100, 200, 300), 'SimLex-999')}, "
+        f"{path('skip-gram', 'dimension', (50, 100, 200, 300), 'MEN')}; CBOW "
+        f"{path('cbow', 'dimension', (50, 100, 200, 300), 'analogies')}. Ten million words do not fill more than 100 to 200.",
+        f"**sample** (subsampling of frequent words) at 0, 1e-3, 1e-4, 1e-5: CBOW "
+        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'WordSim-353')}, "
+        f"{path('cbow', 'sample', (0, 0.001, 0.0001, 0.00001), 'analogies')}. Keep 1e-3; below 1e-4 a corpus of this size has "
+        "too few words left. CBOW gains more from it than skip-gram.",
+        f"**exponent** of the noise distribution at 0, 0.75, 1: skip-gram "
+        f"{path('skip-gram', 'exponent', (0, 0.75, 1), 'analogies')}. 0.75 is right; uniform noise is not.",
+        f"**lr** at 0.0125, 0.035, 0.1, 0.2: skip-gram {path('skip-gram', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}; CBOW "
+        f"{path('cbow', 'lr', (0.0125, 0.035, 0.1, 0.2), 'SimLex-999')}. The two need different rates: CBOW averages its "
+        "window and so gets a smaller step for each word. With few epochs a higher rate helps.",
+    ]
+    yield "\n".join(f"- {line}" for line in lines)
+
+
+CHOICES = {
+    "sms": "SMS spam",
+    "imdb-500": "Film reviews, 500 labels (IMDb)",
+    "imdb-25000": "Film reviews, 25,000 labels (IMDb)",
+    "chnsenticorp": "Chinese hotel, book and laptop reviews (ChnSentiCorp)",
+    "agnews": "News topics (AG News, 10,000 labels)",
+}
+
+
+def choice(r: dict[str, Any], title: str) -> Iterator[str]:
+    c = r["choose"]
+    yield f"## {title}"
+    yield " ".join(c["advice"])
+    rows = []
+    for row in c["rows"]:
+        before = "-" if row["pretraining"] is None else f"{row['pretraining']:,.0f}"
+        memory = "-" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
+        verdict = (
+            "best"
+            if "against_best" not in row
+            else "as good"
+            if row["as_good"]
+            else md.gain(row["against_best"]["difference"])
+        )
+        rows.append([row["title"], md.score(row["score"]), before, f"{row['training']:,.1f}", f"{row['microseconds']:,.0f}",
+                     f"{row['alone']:,.0f}", memory, f"{row['size'] / 1e6:,.1f}", verdict])  # fmt: skip
+    header = ["", f"{c['metric']}, %", "pre-training s", "training s", "us a text", "us alone", "memory MB", "disk MB",
+              "against the best"]  # fmt: skip
+    yield md.table(header, rows)
+    yield f"{md.machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(n.rstrip('.') + '.' for n in c['notes'])}"
