@@ -60,7 +60,7 @@ def _cell(c: dict[str, list[float]]) -> Iterator[str]:
         ", ".join(f"{name} {curve[-1]:.2f}" for name, curve in c.items())
         + f" at the end: {best} is ahead in so short a run."
     )
-    yield "An LSTM starts slower, as its gates have to open; it catches up with more tokens, an Elman network does not."
+    yield "An LSTM starts slowest; what it makes of ten million tokens is in [BENCHMARKS.md](BENCHMARKS.md), *Every family learns*."
 
 
 def _rate(c: dict[str, list[float]]) -> Iterator[str]:

@@ -36,7 +36,8 @@ def make(folder: Path, preset: str) -> None:
     """A bundle a task, made once."""
     from wordloom import api
 
-    quick: dict[str, Any] = {"train.steps": 20, "train.epochs": None, "train.length": 128, "tokenizer.vocab_size": 8192}
+    quick: dict[str, Any] = {"train.steps": 20, "train.epochs": None, "train.length": 128, "tokenizer.vocab_size": 8192,
+                             "train.evaluate_every": 300}  # fmt: skip
     if not (folder / "classify" / "bundle").exists():
         api.finetune(preset, SST2 / "train.tsv.gz", folder / "classify", overwrite=True, baseline=False, **quick,
                      **{"data.text": "sentence", "data.label": "label"})  # fmt: skip
@@ -77,7 +78,8 @@ def ours(task: str, bundle: Path) -> Any:
 
     predictor = api.load(bundle)
     if task == "classify":
-        return lambda texts: [[p.value, float(max(p.probabilities))] for p in predictor.predict(texts)]
+        names = predictor.labels
+        return lambda texts: [[names[row.argmax()], float(row.max())] for row in predictor.predict_proba(texts)]
     return lambda texts: [[[m.type, m.start, m.end] for m in found] for found in predictor.predict(texts)]
 
 

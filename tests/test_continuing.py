@@ -108,7 +108,7 @@ def test_an_objective_that_it_did_not_learn_gets_a_new_head(tmp_path: Path, firs
 
 def test_the_pooler_of_a_pair_head_goes_on(tmp_path: Path) -> None:
     corpus = tiny.write_corpus(tmp_path / "c.txt")
-    pairs = {"objective.next_sentence": True, "corpus.valid_fraction": 0.2}
+    pairs: dict[str, Any] = {"objective.next_sentence": True, "corpus.valid_fraction": 0.2}
     api.pretrain(corpus, tmp_path / "first", preset="bert-tiny", quiet=True, **tiny.TINY, **pairs)
     go_on(tmp_path / "first", corpus, tmp_path / "run", **{"train.lr": 1e-12, "corpus.valid_fraction": 0.2})
     before, after = (load_bundle(tmp_path / run / "bundle").model.heads["next_sentence"] for run in ("first", "run"))
@@ -118,10 +118,14 @@ def test_the_pooler_of_a_pair_head_goes_on(tmp_path: Path) -> None:
 
 def test_a_public_vocabulary_may_be_padded(tmp_path: Path, first: Path) -> None:
     """A new masked head has a bias for the rows of the token table that no token has: least of all."""
-    tokenizer, size = Tokenizer.load(first / "tokenizer"), {"hidden_size": 32, "intermediate_size": 64}
-    config = transformers.BertConfig(
-        vocab_size=tokenizer.vocab_size + 7, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=32, **size
-    )  # fmt: skip
+    tokenizer = Tokenizer.load(first / "tokenizer")
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = transformers.BertConfig(vocab_size=tokenizer.vocab_size + 7, max_position_embeddings=32, **sizes)
     transformers.BertModel(config).save_pretrained(tmp_path / "public")
     tokenizer.save(tmp_path / "public")
     go_on(tmp_path / "public", tiny.write_corpus(tmp_path / "c.txt"), tmp_path / "run", **{"train.lr": 1e-12})
@@ -131,35 +135,45 @@ def test_a_public_vocabulary_may_be_padded(tmp_path: Path, first: Path) -> None:
     torch.testing.assert_close(bias[-7:], bias.min().expand(7), rtol=0, atol=1e-6)
 
 
-def test_a_start_without_a_mask_token_replaces_no_run(tmp_path: Path, first: Path) -> None:
-    public, run = tmp_path / "public", tmp_path / "run"
-    shutil.copytree(first / "bundle", public)
-    (public / "wordloom.json").unlink()
-    tokenizer = Tokenizer.load(public)
-    roles = {role: token for role, token in tokenizer.roles.items() if role != "mask_token"}
-    for file in ("vocab.txt", "special_tokens_map.json"):
-        (public / file).unlink()
-    Tokenizer(tokenizer.backend, roles).save(public)
-    shutil.copytree(first, run)
-    corpus = tiny.write_corpus(tmp_path / "c.txt")
+def test_a_start_without_a_mask_token_replaces_no_run(
+    tmp_path: Path, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Tokenizer.load(first / "tokenizer")
+    maskless = Tokenizer(known.backend, {role: t for role, t in known.roles.items() if role != "mask_token"})
+    monkeypatch.setattr("wordloom.api.start.own_tokenizer", lambda folder, size: maskless)
+    shutil.copytree(first, tmp_path / "run")
     with pytest.raises(WordloomError, match="no mask token"):
-        go_on(public, corpus, run, overwrite=True)
-    assert (run / "bundle").is_dir()
+        go_on(first, tiny.write_corpus(tmp_path / "c.txt"), tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "bundle").is_dir()
 
 
 def test_a_public_folder_fills_in_as_many_spans_as_it_has_marks_for(tmp_path: Path) -> None:
-    corpus = tiny.write_corpus(tmp_path / "c.txt")
-    api.pretrain(corpus, tmp_path / "t5", preset="t5-tiny", quiet=True, **tiny.TINY, **{"objective.sentinels": 20})
+    corpus, marks = tiny.write_corpus(tmp_path / "c.txt"), dict[str, Any]({"objective.sentinels": 20})
+    api.pretrain(corpus, tmp_path / "t5", preset="t5-tiny", quiet=True, **tiny.TINY, **marks)
     (tmp_path / "t5" / "bundle" / "wordloom.json").unlink()
     start = tmp_path / "t5" / "bundle"
     continued = open_continued(str(start))
     assert continued is not None and continued[1] == {"objective.name": "spans", "objective.sentinels": 20}
-    with pytest.raises(WordloomError, match="no tokens for 21 missing spans. Give 20 or fewer"):
+    with pytest.raises(WordloomError, match=r"no tokens for 21 missing spans\. Give 20 or fewer"):
         go_on(start, corpus, tmp_path / "run", **{"objective.sentinels": 21})
 
 
-def test_a_dropout_that_the_network_has_not_is_refused() -> None:
-    start = Start("lstm", presets.architecture("lstm-tiny", 50), None, None)  # type: ignore[arg-type]
-    assert settle(start, Recipe(model={"start": "lstm", "dropout": 0.3})).arch.dropout == 0.3  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="lstm has no attention_dropout"):
-        settle(start, Recipe(model={"start": "lstm", "attention_dropout": 0.3}))  # type: ignore[arg-type]
+@pytest.mark.parametrize("key", ["dropout", "attention_dropout"])
+def test_a_dropout_that_the_network_has_not_is_refused(key: str) -> None:
+    recipe = Recipe.model_validate({"model": {"start": "its run", key: 0.3}})
+    tokenizer: Any = None
+    encoder, lstm = (
+        Start("its run", presets.architecture(f"{name}-tiny", 50), tokenizer, None) for name in ("bert", "lstm")
+    )
+    assert getattr(settle(encoder, recipe).arch, key) == 0.3
+    with pytest.raises(ConfigError, match=f"its run has no {key}"):
+        settle(lstm, recipe)
+
+
+def test_a_run_does_not_replace_its_own_start(tmp_path: Path, first: Path) -> None:
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    go_on(first, corpus, tmp_path / "run")
+    for start in (tmp_path / "run", tmp_path / "run" / "bundle"):
+        with pytest.raises(WordloomError, match="would replace the model that it starts from"):
+            go_on(start, corpus, tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "bundle" / "model.safetensors").exists()

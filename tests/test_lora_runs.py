@@ -98,5 +98,5 @@ def test_what_is_refused_replaces_no_run(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "run" / "kept").touch()
     for start, message in (("bert-tiny", "these are random"), (runs.folder / "pretrained", "freezes the body")):
         with pytest.raises(ConfigError, match=message):
-            api.finetune(start, runs.labelled, tmp_path / "run", overwrite=True, **VALUES, **{"train.freeze": "body"})
+            api.finetune(start, runs.labelled, tmp_path / "run", overwrite=True, **{**VALUES, "train.freeze": "body"})
         assert (tmp_path / "run" / "kept").exists()

@@ -119,10 +119,15 @@ class Run:
         """A new, locked run. The folder appears complete or not at all.
 
         overwrite: replace a folder that is itself a run (nothing else is ever replaced); it is moved aside and
-        removed once the new one stands. Raises RunError where the folder holds anything else, or is in use.
+        removed once the new one stands. Raises RunError where the folder holds anything else, is in use, or holds the
+        start that the recipe names.
         """
         path = Path(path).absolute()
         _recover(path)
+        start = (recipe.get("model") or {}).get("start")
+        if overwrite and start is not None and Path(start).absolute().is_relative_to(path) and Path(start).exists():
+            what = "the run would replace the model that it starts from"
+            raise RunError(what, where=path, cure="choose another folder for --out")
         old_lock = _may_replace(path, overwrite)
         building, aside = _beside(path, "new"), _beside(path, "old")
         try:
