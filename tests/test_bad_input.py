@@ -68,7 +68,7 @@ RECIPES = {
     "unknown preset": (OK + '[model]\npreset = "bert-tinny"\n', "'bert-tinny'; did you mean 'bert-tiny'"),
     "heads do not divide": (OK + "[model]\nwidth = 30\nheads = 4\n", "width 30 is not divisible by its 4 heads"),
     "longer than the model": (OK + "length = 4096\n", "train.length 4096 is more than the 512 positions"),
-    "pre-training from a folder": (OK + '[model]\nstart = "."\n', "model.start"),
+    "pre-training from a folder": (OK + '[model]\nstart = "."\n', "config.json"),
     "unknown optimiser": (OK + 'optimiser = "adam"\n', "train.optimiser"),
     "no such corpus": (OK.replace("CORPUS", "CORPUS.gone"), "CORPUS.gone"),
     "corpus is a number": ("[corpus]\npaths = 3\n", "corpus.paths"),

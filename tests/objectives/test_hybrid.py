@@ -176,10 +176,10 @@ def test_a_tiny_model_learns_both() -> None:
 
 def test_what_is_refused_and_what_it_costs() -> None:
     with pytest.raises(ConfigError, match="gpt2-tiny does not see what follows a masked token"):
-        refuse_unfit(HybridConfig(), "causal", "gpt2-tiny")
+        refuse_unfit(HybridConfig(), presets.architecture("gpt2-tiny", 50), "gpt2-tiny")
     with pytest.raises(ConfigError, match="needs a Transformer encoder, which lstm-tiny is not"):
-        refuse_unfit(HybridConfig(), "full", "lstm-tiny")
-    refuse_unfit(HybridConfig(), "full", "loom-tiny")
+        refuse_unfit(HybridConfig(), presets.architecture("lstm-tiny", 50), "lstm-tiny")
+    refuse_unfit(HybridConfig(), presets.architecture("loom-tiny", 50), "loom-tiny")
     with pytest.raises(DataError, match="no 'causal' targets"):
         hybrid().counts(masked().corrupt(language(2), np.random.default_rng(0), 0.0))
     assert predicted_share(HybridConfig(causal_share=0.5, rate=0.2)) == pytest.approx(0.6)

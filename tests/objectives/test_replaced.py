@@ -214,12 +214,12 @@ def test_a_tiny_model_learns_both() -> None:
 
 
 def test_what_is_refused() -> None:
-    for preset, attention, what in (
-        ("lstm-tiny", "full", "needs a Transformer encoder, which lstm-tiny is not"),
-        ("gpt2-tiny", "causal", "gpt2-tiny does not see what follows"),
+    for preset, what in (
+        ("lstm-tiny", "needs a Transformer encoder, which lstm-tiny is not"),
+        ("gpt2-tiny", "gpt2-tiny does not see what follows"),
     ):
         with pytest.raises(ConfigError, match=what):
-            refuse_unfit(ReplacedConfig(), attention, preset)
+            refuse_unfit(ReplacedConfig(), presets.architecture(preset, 50), preset)
     batch = corrupted()
     bare = Batch(**{**batch.__dict__, "targets": {"masked": batch.targets["masked"]}})
     objective = replaced()

@@ -58,7 +58,7 @@ def settle(start: Start, recipe: Recipe) -> Start:
         raise ConfigError(f"a model that is there has its {', '.join(asked)}", where=f"model.{asked[0]}", cure=cure)
     absent = sorted((recipe.model.model_fields_set & SETTABLE) - {"start", *(f.name for f in fields(start.arch))})
     if absent:
-        raise ConfigError(f"{start.name} has no {absent[0]}", where=f"model.{absent[0]}", cure="leave it out")
+        raise ConfigError("the start has no such dropout", where=f"model.{absent[0]}", cure="leave it out")
     if recipe.tokenizer is not None:
         cure = "leave [tokenizer] out, or leave model.start out"
         raise ConfigError("a model that is there has its tokenizer", where="[tokenizer]", cure=cure)
