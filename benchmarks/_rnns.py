@@ -30,8 +30,8 @@ def rnns(r: dict[str, Any]) -> Iterator[str]:
     yield (
         "Made by `python benchmarks/render.py` from `benchmarks/results/recurrent.json`. One setting is changed at a time: "
         f"lstm-tiny (one layer of 128), {r['steps']} steps of 2,048 tokens of baby10m, or {3 * r['steps']:,} of tiny Shakespeare where "
-        f"it is about dropout; held-out loss in nats a token after each fifth of the run, {seeds}. {md.cpu(r)} A tenth of a nat "
-        "is a difference; a hundredth is not. The equations are in [learn/02-rnn.md](learn/02-rnn.md) and "
+        f"it is about dropout; held-out loss in nats a token after each fifth of the run, {seeds}. {md.cpu(r)} Read "
+        "tenths of a nat, not hundredths. The equations are in [learn/02-rnn.md](learn/02-rnn.md) and "
         "[learn/03-lstm-gru.md](learn/03-lstm-gru.md)."
     )
     for name, advice in ADVICE.items():

@@ -5,7 +5,7 @@
 
 One tokenizer for all (training it again gives the same), so losses per token compare within an objective and bits per
 byte everywhere. Beside each run: the unigram entropy of its training tokens; for causal rows the modified Kneser-Ney
-5-gram on the same tokens (`ngrams`); BLiMP (the first --pairs of each of the 67 paradigms) for causal, masked and
+5-gram on all training text (`ngrams`); BLiMP (the first --pairs of each of the 67 paradigms) for causal, masked and
 permuted rows; and a probe: a linear classifier on the frozen mean states (of an encoder-decoder the encoder's) for AG
 News topics, against the same network with random weights (three seeds), paired on the test texts. A measured row is
 kept; --again measures it anew.

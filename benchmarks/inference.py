@@ -6,8 +6,9 @@ A classifier of SST-2 and a tagger of PeopleDaily's Chinese names are fine-tuned
 matters, not what it says) and opened from the same bundle by both sides, in fresh processes that take turns. Texts are
 of mixed lengths: SST-2 phrases and AG News stories in turn for the classifier, sentences for the tagger, all of them
 short enough for a window of 128 tokens, so that both sides read the same. The pipeline has batches of 32, which it pads
-to their longest; ours are packed. Labels must be equal and probabilities agree to 1e-4. The tagger allows no tag that
-cannot follow the one before, which the pipeline does: the share of equal answers is reported.
+to their longest; ours are packed. Labels must be equal and probabilities agree to 1e-4. Of the tagger the share of
+equal answers is reported: it allows no tag that cannot follow the one before, and reads single characters, as its
+training file has them, where the pipeline's tokenizer joins digits and letters.
 Writes benchmarks/results/inference.json.
 """
 

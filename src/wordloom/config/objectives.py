@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from wordloom.config.strict import Strict
+from wordloom.config.strict import Strict, name_or
 
 
 class MaskedConfig(Strict):
@@ -115,11 +115,6 @@ OBJECTIVES: dict[str, type[Strict]] = {
 }
 
 
-def _objective_name(value: Any) -> str:
-    """ "masked" where the table names none."""
-    return str(value.get("name", "masked") if isinstance(value, dict) else getattr(value, "name", "masked"))
-
-
 ObjectiveConfig = Annotated[
     Annotated[MaskedConfig, Tag("masked")]
     | Annotated[CausalConfig, Tag("causal")]
@@ -127,5 +122,5 @@ ObjectiveConfig = Annotated[
     | Annotated[HybridConfig, Tag("hybrid")]
     | Annotated[SpansConfig, Tag("spans")]
     | Annotated[PermutedConfig, Tag("permuted")],
-    Discriminator(_objective_name),
+    Discriminator(name_or("masked")),
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from wordloom.config.strict import Strict
+from wordloom.config.strict import Strict, name_or
 
 
 class ClassifyConfig(Strict):
@@ -200,11 +200,6 @@ TASKS: dict[str, type[Strict]] = {
 }
 
 
-def _task_name(value: Any) -> str:
-    """ "classify" where the table names none."""
-    return str(value.get("name", "classify") if isinstance(value, dict) else getattr(value, "name", "classify"))
-
-
 # a further task: Annotated[..., Tag(its name)], and an entry in TASKS
 TaskConfig = Annotated[
     Annotated[ClassifyConfig, Tag("classify")]
@@ -215,5 +210,5 @@ TaskConfig = Annotated[
     | Annotated[TranslateConfig, Tag("translate")]
     | Annotated[SummarizeConfig, Tag("summarize")]
     | Annotated[GenerateConfig, Tag("generate")],
-    Discriminator(_task_name),
+    Discriminator(name_or("classify")),
 ]
