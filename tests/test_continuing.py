@@ -21,6 +21,13 @@ from wordloom.model.interop import load_bundle
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.optim import Optimiser
 
+PUBLIC: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+}
 STEPS = {"train.batch": 4, "train.length": 32, "train.threads": 1, "train.evaluate_every": 1}
 
 
@@ -116,16 +123,25 @@ def test_the_pooler_of_a_pair_head_goes_on(tmp_path: Path) -> None:
         torch.testing.assert_close(after.state_dict()[name], tensor, rtol=0, atol=1e-9)
 
 
+def test_a_public_discriminator_goes_on_as_one(tmp_path: Path, first: Path) -> None:
+    tokenizer = Tokenizer.load(first / "tokenizer")
+    config = transformers.ElectraConfig(vocab_size=tokenizer.vocab_size, embedding_size=32, **PUBLIC)
+    transformers.ElectraForPreTraining(config).save_pretrained(tmp_path / "public")
+    tokenizer.save(tmp_path / "public")
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    rows = {k: v for k, v in STEPS.items() if k != "train.length"}  # not given: no longer than the 32 positions
+    api.pretrain(corpus, tmp_path / "run", start=str(tmp_path / "public"), quiet=True, **rows, **{"train.steps": 1})
+    recipe = read_recipe(tmp_path / "run" / "recipe.toml")
+    assert recipe.objective is not None and recipe.objective.name == "replaced" and recipe.train.length == 32
+    head = load_bundle(tmp_path / "run" / "bundle").model.heads["replaced"]
+    public = transformers.ElectraForPreTraining.from_pretrained(tmp_path / "public").discriminator_predictions
+    torch.testing.assert_close(head.dense.weight, public.dense.weight, rtol=0, atol=0.01)  # one step of 1e-3
+
+
 def test_a_public_vocabulary_may_be_padded(tmp_path: Path, first: Path) -> None:
     """A new masked head has a bias for the rows of the token table that no token has: least of all."""
     tokenizer = Tokenizer.load(first / "tokenizer")
-    sizes: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    config = transformers.BertConfig(vocab_size=tokenizer.vocab_size + 7, max_position_embeddings=32, **sizes)
+    config = transformers.BertConfig(vocab_size=tokenizer.vocab_size + 7, **PUBLIC)
     transformers.BertModel(config).save_pretrained(tmp_path / "public")
     tokenizer.save(tmp_path / "public")
     go_on(tmp_path / "public", tiny.write_corpus(tmp_path / "c.txt"), tmp_path / "run", **{"train.lr": 1e-12})

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wordloom.model.attention import attend, attend_plain, document_mask
+from wordloom.model.attention import attend, attend_plain, mask_between
 
 torch.set_num_threads(1)
 DOCUMENTS = {
@@ -25,7 +25,7 @@ def qkv() -> list[Tensor]:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_fused_equals_plain_in_values_and_gradients(name: str) -> None:
-    mask = document_mask(DOCUMENTS[name])
+    mask = mask_between(DOCUMENTS[name], DOCUMENTS[name])
     fused_in, plain_in = qkv(), qkv()
     upstream = torch.randn(3, 2, 8, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     fused = attend(*fused_in, mask, 0.0, training=True)
@@ -51,9 +51,9 @@ def test_plain_against_hand_arithmetic() -> None:
     assert out[0, 0, 1].tolist() == pytest.approx([10 * p, 20 * (1 - p), 0, 0], abs=1e-14)
 
 
-def test_document_mask() -> None:
-    assert document_mask(DOCUMENTS["full"]) is None
-    mask = document_mask(DOCUMENTS["packed"])
+def test_documents_do_not_see_each_other() -> None:
+    assert mask_between(DOCUMENTS["full"], DOCUMENTS["full"]) is None
+    mask = mask_between(DOCUMENTS["packed"], DOCUMENTS["packed"])
     assert mask is not None and mask.shape == (3, 1, 8, 8) and mask.dtype is torch.bool
     seen = [mask[0, 0, t].nonzero().flatten().tolist() for t in range(8)]
     assert seen == [[0, 1, 2]] * 3 + [[3, 4]] * 2 + [[5]] + [[6, 7]] * 2

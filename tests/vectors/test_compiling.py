@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numba
 import pytest
 from numba.core.caching import InTreeCacheLocator
 
@@ -67,6 +68,7 @@ def test_where_the_package_cannot_be_written_the_users_cache_is_taken(
 
     monkeypatch.setattr(InTreeCacheLocator, "ensure_cache_path", refused)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # NUMBA_CACHE_DIR would come before both
     assert value(1) == (1, 0) and value(1) == (1, 1) and value(2) == (2, 0)
     assert len(list((tmp_path / "cache").rglob("*.nbi"))) == 2
     assert not list((tmp_path / "cached_kernels").rglob("*.nbi"))

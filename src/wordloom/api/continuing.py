@@ -5,6 +5,7 @@ What Gururangan et al. 2020 ("Don't Stop Pretraining", section 3) call domain-ad
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 from wordloom import presets
 from wordloom.api.objectives import AnyObjective, learned_objective, refuse_maskless
 from wordloom.api.start import Start, bundle_folder, open_start, refuse_adaptive, with_dropouts
-from wordloom.config import Recipe, SpansConfig, read_recipe
+from wordloom.config import Recipe, SpansConfig, TrainConfig, read_recipe
 from wordloom.errors import ConfigError
-from wordloom.model.build import reads_source
+from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.model.interop.files import read_json
 
 SETTABLE = {"start", "dropout", "attention_dropout"}  # of [model]: the rest is in the weights
@@ -29,8 +30,8 @@ def named_start(settings: dict[str, Any], recipe: str | Path | Recipe | None) ->
 
 
 def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
-    """The start, and the [objective] it goes on with unless told otherwise, dotted. Raises ConfigError for a preset,
-    BundleError as ``open_start``."""
+    """The start, and what it decides of [objective] and [train] unless the recipe says otherwise, dotted. Raises
+    ConfigError for a preset, BundleError as ``open_start``."""
     if name is None:
         return None
     if not Path(name).exists() and name in presets.PRESETS:
@@ -42,11 +43,25 @@ def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
     learned = learned_objective(read_json(facts).get("extra") or {}) if facts.is_file() else {}
     if not learned:  # a public folder, or a fine-tuned run
         arch = start.arch
-        own = "spans" if reads_source(arch) else "permuted" if getattr(arch, "two_stream", False) else "masked"
-        learned = {"name": "causal" if own == "masked" and arch.attention == "causal" else own}
-        if own == "spans":
+        learned = {"name": _named_by(arch, set(start.states or {}))}
+        if reads_source(arch):
             learned["sentinels"] = len(start.tokenizer.sentinel_ids()) or None
-    return start, {f"objective.{k}": v for k, v in learned.items() if v is not None}
+    own = {f"objective.{k}": v for k, v in learned.items() if v is not None}
+    usual = TrainConfig().length
+    if start.arch.limit is not None and start.arch.limit < usual:
+        own["train.length"] = start.arch.limit
+    return start, own
+
+
+def _named_by(arch: AnyArchitecture, heads: Set[str]) -> str:
+    """What a network without our own facts was trained by, told from its shape and its heads."""
+    if reads_source(arch):
+        return "spans"
+    if getattr(arch, "two_stream", False):
+        return "permuted"
+    if arch.attention == "causal":
+        return "causal"
+    return "replaced" if "replaced" in heads else "masked"
 
 
 def settle(start: Start, recipe: Recipe) -> Start:

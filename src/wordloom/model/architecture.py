@@ -118,7 +118,9 @@ class Architecture:
                 f"rotary positions turn pairs, and heads of {self.head_width} are odd",
                 cure="choose a number of heads that leaves each an even width",
             )
-
+        if not self.attention_scale and self.position == "xl":
+            what = "relative attention (model.position = 'xl') divides its scores by sqrt(d)"
+            raise ConfigError(what, cure="leave model.attention_scale away")
         if (self.memory or self.two_stream) and self.position != "xl":
             what = "only relative attention (model.position = 'xl') reads a memory or has a query stream"
             raise ConfigError(what, cure="set it, or leave model.memory and model.two_stream away")

@@ -16,19 +16,14 @@ from wordloom.model import kernels
 from wordloom.model.layers import dropout
 
 
-def document_mask(documents: Tensor) -> Tensor | None:
-    """documents (B, T) -> bool (B, 1, T, T), True where a query (third axis) may see a key (fourth).
+def mask_between(queries: Tensor, keys: Tensor) -> Tensor | None:
+    """Document numbers of queries (B, T) and keys (B, S) -> bool (B, 1, T, S), True where a query may see a key.
 
     None when every row is one document from end to end: nothing is forbidden, and the kernel without a
     mask is the fastest. Padding (number 0) joins padding only: no real token sees it, and because every
     query keeps at least itself no softmax is taken over nothing, so padding never yields a NaN.
     Costs one comparison and, on a GPU, one synchronisation; called once per batch, not per layer.
     """
-    return mask_between(documents, documents)
-
-
-def mask_between(queries: Tensor, keys: Tensor) -> Tensor | None:
-    """As `document_mask` for document numbers of queries (B, T) and other keys (B, S) -> (B, 1, T, S)."""
     if bool((keys == queries[:, :1]).all()) and bool((queries == queries[:, :1]).all()):
         return None
     return queries[:, None, :, None] == keys[:, None, None, :]

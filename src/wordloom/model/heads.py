@@ -74,9 +74,17 @@ class MaskedHead(TokenHead):
 
 
 class CausalHead(TokenHead):
-    """Next-token logits: the output matrix alone (Radford et al. 2018, equation 2), of a decoder too."""
+    """Next-token logits: the output matrix alone (Radford et al. 2018, equation 2), of a decoder too.
+
+    Raises ConfigError for a table of another width than the states: no matrix leads from one to the other.
+    """
 
     def __init__(self, arch: AnyArchitecture):
+        if arch.embedding_width not in (None, arch.width):
+            raise ConfigError(
+                f"next tokens are read off the token table, {arch.embedding_width} wide, from states {arch.width} wide",
+                cure="leave model.embedding_width away, or pre-train with objective.name = 'masked'",
+            )
         super().__init__(arch, transform=False, bias=arch.output_bias)
         self.scale = arch.width**-0.5 if arch.output_scale else 1.0
 

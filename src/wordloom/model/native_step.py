@@ -31,10 +31,8 @@ PARALLEL = 1 << 17  # multiplications from which a product is worth a second thr
 # columns of the table of a layer's addresses; each matrix is followed by its bias, each norm's weight by its bias
 ATTENTION_NORM, QKV, OUTPUT, CROSS_NORM, QUERY, CROSS_OUTPUT, FFN_NORM, FFN_IN, FFN_OUT = range(0, 18, 2)
 CROSS_KEYS, CROSS_VALUES = 18, 19
-LAYER_COLUMNS = 20
 # of what stands before and after the layers
 TOKENS, POSITIONS, TYPES, EMBEDDING_NORM, PROJECT, LAST_NORM, DENSE, HEAD_NORM, LOGITS = (0, 1, 2, 4, 6, 8, 10, 12, 14)
-END_COLUMNS = 16
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
 
 

@@ -115,11 +115,11 @@ def shared_run(world: World, make: Callable[[], Run]) -> Run:
             run = make()
             path = str(run.path)
         except WordloomError as error:
-            failure = (error.what, error.where, error.cure)
+            failure = (type(error), error.what, error.where, error.cure)
     path, failure = world.share((path, failure))
     if failure is not None:
-        what, where, cure = failure
-        raise RunError(what, where=where, cure=cure)
+        kind, what, where, cure = failure
+        raise kind(what, where=where, cure=cure)
     return run if run is not None else Run.open(path, writable=False)
 
 
