@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -178,3 +179,13 @@ def test_every_question_of_the_public_sets_is_read_and_scored() -> None:
         right = task.tallies(records, task.gold(records))
         assert all(t.value == 1 for t in right.values()) and len(right["f1"].counts) == len(records)
     assert list(rules.values()) == ["words", "cmrc", "characters"]
+
+
+def test_what_a_start_has_no_place_for_does_not_cost_the_old_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run, test = trained
+    shutil.copytree(run, tmp_path / "run")
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="no segments"):
+        api.finetune("roberta-tiny", test, tmp_path / "run", task="answer", overwrite=True, quiet=True,
+                     **{**TINY, "task.match": True})  # fmt: skip
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before

@@ -150,12 +150,13 @@ def finetune_records(
         tables = {k: v for k, v in tables_of(kind).items() if k != "train"}  # [train] is compared by the loop's plan
         return open_run(out, recipe, tables, resume=resume, overwrite=overwrite)
 
+    settled = kind.settle(start) if kind.settle is not None else {}
+    task = kind.fit(task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
+                    test=parts.test, **settled)  # fmt: skip
+    task.heads(start.arch)  # what this start has no place for is refused before an old run is replaced
     with parallel.shared_run(world, make) as run:
         for line in parts.notes:
             say(line, quiet)
-        settled = kind.settle(start) if kind.settle is not None else {}
-        task = kind.fit(task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
-                        test=parts.test, **settled)  # fmt: skip
         model, outcome = train_task(
             run, world, task, start,
             lambda: kind.stream(task, parts.train, batch=config.batch, seed=config.seed),

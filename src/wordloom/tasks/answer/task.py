@@ -37,7 +37,6 @@ from wordloom.train.job import Term, Terms
 
 HEAD = "answer"
 BUDGET = 8192  # tokens of an evaluation batch; the answers do not depend on it
-SAMPLE = 200  # questions and contexts whose letters decide the rule of the scores
 
 
 class Found(NamedTuple):
@@ -287,8 +286,8 @@ class Reader:
 
     def rule(self, records: Questions) -> AnswerRule:
         """How answers are compared: by the script of the texts unless the recipe says it."""
-        some = records.asked[:SAMPLE]
-        return answer_rule([*(q.question for q in some), *(q.context for q in some)], self.config.metric)
+        contexts = dict.fromkeys(q.context for q in records.asked)
+        return answer_rule([*(q.question for q in records.asked), *contexts], self.config.metric)
 
     def tallies(self, records: Questions, answers: Sequence[Answer]) -> dict[str, Tally]:
         """F1 and exact match of all questions; of those with an answer, and how many without one were left alone."""
