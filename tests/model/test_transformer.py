@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from wordloom import presets
 from wordloom.errors import BundleError, ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.attention import both, mask_between, order_mask
@@ -222,3 +225,21 @@ def test_architecture_json() -> None:
         Architecture.from_json({**a.to_json(), "wdith": 3})
     with pytest.raises(BundleError, match="incomplete"):
         Architecture.from_json({"width": 8})
+
+
+@pytest.mark.parametrize("preset", ["bert-mini", "roberta-tiny", "albert-mini", "electra-tiny"])
+def test_learned_positions_begin_as_waves_beside_the_words(preset: str) -> None:
+    """The rows of a masked model: words of deviation 1 / sqrt(E), sinusoids of four times that (docs/LOG.md)."""
+    torch.manual_seed(0)
+    a = presets.architecture(preset, 600)
+    assert isinstance(a, Architecture)
+    e = Transformer(a).embeddings
+    width = a.embedding_width or a.width
+    assert float(e.tokens.weight.detach().std()) == pytest.approx(width**-0.5, rel=0.05)
+    waves = e.positions.weight.detach()[a.position_offset :]  # (P, E)
+    half, t = width // 2, 7
+    rates = [10_000 ** (-2 * i / width) for i in range(half)]
+    wanted = [4 * width**-0.5 * 2**0.5 * f(t * r) for f in (math.sin, math.cos) for r in rates]
+    assert waves[t].tolist() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    if e.project is not None:
+        assert float(e.project.weight.detach().std()) == pytest.approx(width**-0.5, rel=0.05)

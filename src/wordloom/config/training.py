@@ -43,6 +43,7 @@ class ModelConfig(Strict):
     heads: int | None = None
     ffn_width: int | None = None
     max_positions: int | None = None
+    embedding_width: int | None = Field(None, description="Transformer: of the token table, where not the width")
     position: str | None = Field(None, description="learned, sinusoidal, rotary, alibi, t5, xl or none")
     dropout: float | None = None
     attention_dropout: float | None = None
@@ -57,6 +58,12 @@ class ModelConfig(Strict):
     weight_drop: float | None = None
     forget_bias: float | None = Field(None, description="recurrent: first bias of the LSTM's forget gate")
     init_std: float | None = Field(None, description="deviation of the random weights")
+    init: str | None = Field(
+        None, description="Transformer: normal (init_std) or inputs (1 / sqrt of a matrix's inputs)"
+    )
+    position_waves: float | None = Field(
+        None, description="Transformer: learned positions begin as sinusoids, so many times as large as words"
+    )
     norm_place: str | None = Field(None, description="Transformer: after or before")
 
 

@@ -37,8 +37,9 @@ class Architecture:
     bias of next-token logits. attention_width: all heads together (None: D). inner_dropout: dropout falls also inside
     the feed-forward nets and on the stack's output (Raffel et al. 2020, section 2.1). init "inputs": a matrix of I
     inputs is drawn with 1 / sqrt(I), queries of unscaled scores with a further 1 / sqrt(d), the token table so that
-    what is read of it has 1: 1 (the code of Raffel et al. 2020) or, scaled by embedding_scale, 1 / sqrt(D) (that of
-    Vaswani et al. 2017), whatever init_std says.
+    what is read of it has 1: 1 (the code of Raffel et al. 2020) or, where embedding_scale or embedding_norm follows,
+    1 / sqrt(E) (that of Vaswani et al. 2017), whatever init_std says. position_waves: learned positions begin as
+    sinusoids of so many times the deviation of the token table; 0: as random as the rest.
     decoder_layers: above 0 there is a decoder of so many layers over an encoder of ``layers``: attention is the
     encoder's, every other slot is of both. Raises ConfigError on impossible values.
     """
@@ -85,6 +86,7 @@ class Architecture:
     output_scale: bool = False
     output_bias: bool = False
     init: Literal["normal", "inputs"] = "normal"
+    position_waves: float = 0.0
     memory: int = 0
     two_stream: bool = False
 
@@ -108,6 +110,9 @@ class Architecture:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 < value < 1:
                 raise ConfigError(f"model {name} must lie between 0 and 1, not {value!r}", cure="correct it")
+        if not isinstance(self.position_waves, (int, float)) or self.position_waves < 0:
+            what = f"model position_waves must be at least 0, not {self.position_waves!r}"
+            raise ConfigError(what, cure="correct it")
         if self.heads_width % self.heads:
             raise ConfigError(
                 f"model width {self.heads_width} is not divisible by its {self.heads} heads",
@@ -157,6 +162,14 @@ class Architecture:
         if self.init == "inputs":
             return inputs**-0.5
         return self.init_std / (2 * self.layers) ** 0.5 if residual and self.scaled_init else self.init_std
+
+    @property
+    def table_std(self) -> float:
+        """Deviation of the token table."""
+        if self.init == "normal":
+            return self.init_std
+        follows = self.embedding_scale or self.embedding_norm
+        return (self.embedding_width or self.width) ** -0.5 if follows else 1.0
 
     @property
     def limit(self) -> int | None:

@@ -43,7 +43,11 @@ class Generator(nn.Module):
     def __init__(self, arch: Architecture):
         super().__init__()
         embedding_width = arch.embedding_width or arch.width
-        self.project = Linear(embedding_width, arch.width, arch.init_std) if embedding_width != arch.width else None
+        self.project = (
+            Linear(embedding_width, arch.width, arch.matrix_std(embedding_width))
+            if embedding_width != arch.width
+            else None
+        )
         self.body = Transformer(arch, embedded=False)
         self.head = MaskedHead(arch)
 

@@ -26,10 +26,11 @@ class TokenHead(nn.Module):
         super().__init__()
         width = arch.embedding_width or arch.width
         self.activation = arch.activation
+        by_inputs = arch.init == "inputs"
         if transform:
-            self.dense = Linear(arch.width, width, arch.init_std, bias=arch.bias)
+            self.dense = Linear(arch.width, width, arch.width**-0.5 if by_inputs else arch.init_std, bias=arch.bias)
             self.norm = make_norm(arch, width)
-        std = width**-0.5 if arch.init == "inputs" else arch.init_std
+        std = width**-0.5 if by_inputs else arch.init_std
         self.output = None if arch.tied else nn.Parameter(torch.empty(arch.vocab_size, width).normal_(0, std))
         self.bias = nn.Parameter(torch.zeros(arch.vocab_size)) if bias else None
 

@@ -61,9 +61,14 @@ class Embeddings(nn.Module):
         super().__init__()
         width = arch.embedding_width or arch.width
         self.scale = math.sqrt(width) if arch.embedding_scale else 1.0
-        self.tokens = Embedding(arch.vocab_size, width, 1.0 / self.scale if arch.init == "inputs" else arch.init_std)
+        self.tokens = Embedding(arch.vocab_size, width, arch.table_std)
         if arch.position == "learned":
             self.positions = Embedding(arch.max_positions + arch.position_offset, width, arch.init_std)
+            if arch.position_waves:
+                std = arch.position_waves * arch.table_std
+                with torch.no_grad():  # a sine's own deviation is sqrt(1/2)
+                    waves = sinusoids(arch.max_positions, width) * (math.sqrt(2) * std)
+                    self.positions.weight[arch.position_offset :] = waves
         elif arch.position == "sinusoidal":
             self.waves: Tensor
             self.register_buffer("waves", sinusoids(arch.max_positions, width), persistent=False)
@@ -71,7 +76,7 @@ class Embeddings(nn.Module):
         self.types = Embedding(arch.types, width, arch.init_std) if absolute else None
         self.query = nn.Parameter(torch.empty(arch.width).normal_(0.0, arch.init_std)) if arch.two_stream else None
         self.norm = make_norm(arch, width) if arch.embedding_norm else None
-        self.project = Linear(width, arch.width, arch.init_std) if arch.embedding_width is not None else None
+        self.project = Linear(width, arch.width, arch.matrix_std(width)) if arch.embedding_width is not None else None
         self.position, self.offset, self.dropout = arch.position, arch.position_offset, arch.dropout
 
     def forward(self, tokens: Tensor, positions: Tensor, types: Tensor) -> Tensor:
@@ -228,8 +233,8 @@ class Transformer(nn.Module):
     """``forward(tokens, documents, positions, types) -> hidden (B, T, D)``, all inputs (B, T) int64.
 
     Attention joins only tokens of equal document number; hidden states of padding (number 0) are finite
-    and mean nothing. Weights are normal(0, init_std), biases zero, norms one (Devlin et al. 2019's code
-    draws from the normal cut at two deviations; we, as the public twin, do not cut).
+    and mean nothing. Weights are normal with the deviation that ``arch`` says, biases zero, norms one (Devlin et al.
+    2019's code draws from the normal cut at two deviations; we, as the public twin, do not cut).
 
     embedded: False makes no embeddings, for layers that read those of another body through ``encode``. reads: the
     layers of a decoder, which ``encode`` must give a source.

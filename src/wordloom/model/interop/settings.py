@@ -12,7 +12,7 @@ from wordloom.model.interop.families import FAMILIES
 from wordloom.model.interop.family import Family
 from wordloom.model.interop.keys import places
 
-_INITIAL = ("init", "init_std", "scaled_init")  # what only random weights depend on
+_INITIAL = ("init", "init_std", "scaled_init", "position_waves")  # what only random weights depend on
 
 
 def family_named(config: Mapping[str, Any], where: Path) -> Family:
