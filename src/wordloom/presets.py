@@ -167,7 +167,7 @@ def _rows() -> dict[str, Preset]:
         )
     for size in ("tiny", "mini", "small", "base"):
         rows[f"roberta-{size}"] = Preset({**_size(size), **_ROBERTA}, _LIU, _ROBERTA_DEFAULTS)
-    for size, width in {"tiny": 32, "mini": 64, "base": 128}.items():  # the paper's E is 128 beside 768
+    for size, width in {"tiny": 64, "mini": 64, "base": 128}.items():  # the paper's E is 128 beside 768
         rows[f"albert-{size}"] = Preset({**_size(size), **_ALBERT, "embedding_width": width}, _LAN, _ALBERT_DEFAULTS)
     gpt = {"tokenizer.kind": "bpe", "objective.name": "causal"}
     for size in ("tiny", "mini", "base"):
