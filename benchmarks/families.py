@@ -57,6 +57,10 @@ def measure(run: Path, pairs: int) -> dict[str, Any]:
         from ngrams import measure as measure_ngrams
 
         row["ngrams"] = measure_ngrams(run, 5)
+    if objective == "spans":  # its loss counts marks and ends too, so the run does not set the two side by side
+        from wordloom.data.store import TokenStore
+
+        row["unigram_entropy"] = TokenStore.open(run / "store" / "train").unigram_entropy
     if objective in ("causal", "masked", "hybrid", "permuted"):
         from wordloom import api
 

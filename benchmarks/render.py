@@ -266,13 +266,19 @@ def families(r: dict[str, Any]) -> Iterator[str]:
     yield "## Every family learns"
     yield (
         f"{md.cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
-        "predicted token of held-out text, so they compare within an objective. The 5-gram is modified Kneser-Ney on all "
+        "predicted token of held-out text, so they compare within an objective; of spans the missing text alone, without marks and ends. The 5-gram is modified Kneser-Ney on all "
         f"training text, which the causal rows did not read to its end. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
         "states, against the same network with random weights, points of accuracy."
     )
     rows = []
     for name, row in r["rows"].items():
         loss, blimp, gain = row["scores"]["loss"], row.get("blimp"), row["probe"]["gain"]
+        if row["objective"] == "spans":
+            less = row["scores"]["below_unigram"]
+            loss = {
+                end: row["unigram_entropy"] - less[of]
+                for end, of in (("value", "value"), ("low", "high"), ("high", "low"))
+            }
         grams = row.get("ngrams")
         rows.append(
             [
