@@ -248,6 +248,23 @@ def test_linear_cross_entropy(fast: str, n: int, d: int, vocabulary: int) -> Non
     )
 
 
+@pytest.mark.parametrize("frozen", [(0,), (1,), (2,), (1, 2), (0, 1)])
+def test_linear_cross_entropy_of_frozen_parts(fast: str, frozen: tuple[int, ...]) -> None:
+    x, w, b, targets = leaf(37, 16), leaf(501, 16), leaf(501), torch.randint(0, 501, (37,))
+    leaves = [x, w, b]
+    for i in frozen:
+        leaves[i].requires_grad_(False)
+    kernels.linear_cross_entropy(x, w, b, targets).mul(2.0).backward()
+    found = [t.grad for t in leaves]
+    for t in leaves:
+        t.grad = None
+    F.cross_entropy(F.linear(x, w, b), targets, reduction="sum").mul(2.0).backward()
+    for ours, t in zip(found, leaves, strict=True):
+        assert (ours is None) == (t.grad is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, t.grad, rtol=1e-5, atol=1e-5)
+
+
 def test_linear_cross_entropy_of_extremes(fast: str) -> None:
     w, b = torch.eye(4), torch.zeros(4)
     x = torch.tensor([[1e4, 0.0, -1e4, 0.0]])

@@ -237,31 +237,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
         """Where a gradient is wanted it is made at once, ``rows`` rows after the other, and backward multiplies it."""
-        wants = any(ctx.needs_input_grad[:3])
-        dx = torch.empty_like(x) if wants else None
+        for_x, for_weight, for_bias = ctx.needs_input_grad[:3]  # of a frozen table: x alone
+        dx = torch.empty_like(x) if for_x else None
         dweight = dbias = None
         losses = x.new_empty(len(x))
         for a in range(0, len(x), rows):
             part = x[a : a + rows]
             logits = _product(part, weight, bias) if _onednn(x) else F.linear(part, weight, bias)
             losses[a : a + rows] = native.cross_entropy(logits, targets[a : a + rows])
-            if dx is None:
-                continue
             # logits now hold the gradient of the sum
-            dx[a : a + rows] = _product(logits, weight.t(), None) if _onednn(x) else logits @ weight
-            outer = _outer(logits, part) if _onednn(x) else logits.t() @ part
-            dweight = outer if dweight is None else dweight.add_(outer)
-            if bias is not None:
+            if dx is not None:
+                dx[a : a + rows] = _product(logits, weight.t(), None) if _onednn(x) else logits @ weight
+            if for_weight:
+                outer = _outer(logits, part) if _onednn(x) else logits.t() @ part
+                dweight = outer if dweight is None else dweight.add_(outer)
+            if for_bias:
                 dbias = logits.sum(0) if dbias is None else dbias.add_(logits.sum(0))
-        if dx is not None:
-            ctx.save_for_backward(*(t for t in (dx, dweight, dbias) if t is not None))
+        ctx.save_for_backward(dx, dweight, dbias)
         return losses.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        found: list[Tensor | None] = [t * grad for t in ctx.saved_tensors]
-        return (*found, *[None] * (5 - len(found)))
+        return (*(None if t is None else t * grad for t in ctx.saved_tensors), None, None)
 
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
