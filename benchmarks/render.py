@@ -350,7 +350,8 @@ def inference(r: dict[str, Any]) -> Iterator[str]:
             f"{row['per_second']['wordloom']:,.0f}",
             f"{row['per_second']['pipeline']:,.0f}",
             _times(row["ratio"]),
-            f"{row['same_answers']:.1%}",
+            f"{row['same_answers']:.1%}"
+            + (f", all of {row['comparable']:,} that both read and decode alike" if "comparable" in row else ""),
         ]
         for task, row in r["tasks"].items()
     ]
