@@ -1,7 +1,8 @@
 """One row per published model: architecture values, what pre-trains it, paper.
 
 Sizes beside the published ones (tiny 2 x 128, mini 4 x 256) are those of Turc et al. 2019, for machines without a GPU.
-Where a public twin differs from the paper, the row follows the twin and says so.
+Where a public twin differs from the paper, the row follows the twin and says so. Random weights are the paper's but
+where a comment beside them tells what others gain.
 """
 
 from __future__ import annotations
