@@ -19,10 +19,20 @@ import tiny
 from wordloom import api, presets
 from wordloom.api.held_out import held_out_scores
 from wordloom.api.operations import flops_per_token, training_operations
-from wordloom.api.pretraining import start_from_frequencies
-from wordloom.config import CausalConfig, MaskedConfig, ReplacedConfig, SpansConfig, TokenizerConfig, read_recipe
+from wordloom.api.pretraining import start_from_frequencies, with_defaults
+from wordloom.api.start import Start
+from wordloom.config import (
+    CausalConfig,
+    MaskedConfig,
+    Recipe,
+    ReplacedConfig,
+    SpansConfig,
+    TokenizerConfig,
+    read_recipe,
+)
 from wordloom.data.batch import IGNORE, Batch
 from wordloom.data.store import TokenStore
+from wordloom.model.architecture import Architecture
 from wordloom.model.build import make_body
 from wordloom.model.heads import CausalHead, MaskedHead, TokenHead
 from wordloom.model.model import Model
@@ -129,3 +139,17 @@ def test_keys_of_a_presets_objective_need_not_name_it(tmp_path: Path) -> None:
     run = api.pretrain(tiny.write_corpus(tmp_path / "corpus.txt"), tmp_path / "run", preset="t5-tiny", quiet=True,
                        sentinels=4, **tiny.MODEL, **tiny.TRAIN, **{"tokenizer.vocab_size": 300})  # fmt: skip
     assert read_recipe(run.path / "recipe.toml").objective == SpansConfig(sentinels=4)
+
+
+def test_pre_training_begins_masked_rows_its_own_way_and_only_it() -> None:
+    def begun(**settings: Any) -> tuple[str | None, float | None]:
+        model = with_defaults(Recipe.model_validate({"model": settings})).model
+        return model.init, model.position_waves
+
+    assert begun() == begun(preset="bert-mini") == begun(preset="albert-tiny") == ("inputs", 4.0)
+    assert begun(preset="gpt2-mini") == begun(preset="loom-tiny") == (None, None)
+    assert begun(init_std=0.05) == (None, 4.0) and begun(init="normal", position_waves=0.0) == ("normal", 0.0)
+    row = presets.architecture("bert-tiny", 99)
+    trained = presets.architecture("bert-tiny", 99, init="inputs", position_waves=4.0)
+    assert isinstance(row, Architecture) and row.init == "normal" and row.position_waves == 0
+    assert Start("run", trained, Any, {}).randomly().arch == row  # type: ignore[arg-type]

@@ -45,8 +45,8 @@ SIZES: dict[str, tuple[int, int]] = {"tiny": (2, 128), "mini": (4, 256), "small"
 class Preset:
     """values: every Architecture field that the paper fixes but the vocabulary, which the tokenizer gives.
 
-    defaults: dotted keys of a recipe that belong to the model: its tokenizer, its objective. kind: whose fields
-    ``values`` are. finetuning: dotted keys of a recipe that trains a classifier from this row's random weights.
+    defaults: dotted keys of a recipe that pre-trains it: its tokenizer, its objective, how it begins. kind: whose
+    fields ``values`` are. finetuning: dotted keys of a recipe that trains a classifier from this row's random weights.
     """
 
     values: dict[str, Any]
@@ -107,21 +107,21 @@ _LOOM = {
     "scaled_init": True,
     "max_positions": 8192,
 }
-# BERT-tiny stands on the plateau of masks that show a token for 1,000 steps with matrices of 0.02 and random positions,
-# for 350 with these (docs/LOG.md): the token before is found by positions first, which must be seen beside the words.
-_START = {"init": "inputs", "position_waves": 4.0}
+# What pre-training a masked row begins with: BERT-tiny stands on the plateau of masks that show a token for 1,000 steps
+# with the paper's matrices of 0.02 and random positions, for 350 with these (docs/LOG.md): the token before is found by
+# positions first, which must be seen beside the words. A classifier from random weights learns from words: not there.
+_START = {"model.init": "inputs", "model.position_waves": 4.0}
 # the public positions begin after the padding's row: with another pad_id the offset follows (architecture_of)
-_ROBERTA = {**_START, "types": 1, "max_positions": 512, "norm_eps": 1e-5, "pad_id": 1, "position_offset": 2}
+_ROBERTA = {"types": 1, "max_positions": 512, "norm_eps": 1e-5, "pad_id": 1, "position_offset": 2}
 _ALBERT = {
-    **_START,
     "max_positions": 512,
     "shared_layers": True,
     "activation": "gelu_tanh",
     "dropout": 0.0,
     "attention_dropout": 0.0,
 }
-_ALBERT_DEFAULTS = {"objective.ngram": 3, "objective.sentence_order": True}
-_ROBERTA_DEFAULTS = {**_BYTES, "objective.documents": "separated"}
+_ALBERT_DEFAULTS = {**_START, "objective.ngram": 3, "objective.sentence_order": True}
+_ROBERTA_DEFAULTS = {**_START, **_BYTES, "objective.documents": "separated"}
 _SPANS = {**_BYTES, "objective.name": "spans"}
 _T5 = {
     "position": "t5",
@@ -163,9 +163,8 @@ _TRANSFORMER = {
 def _rows() -> dict[str, Preset]:
     rows = {}
     for size in SIZES:
-        rows[f"bert-{size}"] = Preset(
-            {**_size(size), **_START, "max_positions": 512}, _DEVLIN if size == "base" else _TURC
-        )
+        paper = _DEVLIN if size == "base" else _TURC
+        rows[f"bert-{size}"] = Preset({**_size(size), "max_positions": 512}, paper, _START)
     for size in ("tiny", "mini", "small", "base"):
         rows[f"roberta-{size}"] = Preset({**_size(size), **_ROBERTA}, _LIU, _ROBERTA_DEFAULTS)
     for size, width in {"tiny": 64, "mini": 64, "base": 128}.items():  # the paper's E is 128 beside 768
@@ -187,8 +186,8 @@ def _electra() -> dict[str, Preset]:
     small = _size("mini") | {"layers": 12}
     for size, values in (("tiny", _size("tiny")), ("mini", _size("mini")), ("small", small), ("base", _size("base"))):
         share = {"objective.generator_width": 1 / 3} if size == "base" else {}
-        values |= {**_START, "max_positions": 512, **({} if size in ("tiny", "base") else {"embedding_width": 128})}
-        rows[f"electra-{size}"] = Preset(values, _ELECTRA, {"objective.name": "replaced", **share})
+        values |= {"max_positions": 512, **({} if size in ("tiny", "base") else {"embedding_width": 128})}
+        rows[f"electra-{size}"] = Preset(values, _ELECTRA, {**_START, "objective.name": "replaced", **share})
     return rows
 
 

@@ -229,9 +229,11 @@ def test_architecture_json() -> None:
 
 @pytest.mark.parametrize("preset", ["bert-mini", "roberta-tiny", "albert-mini", "electra-tiny"])
 def test_learned_positions_begin_as_waves_beside_the_words(preset: str) -> None:
-    """The rows of a masked model: words of deviation 1 / sqrt(E), sinusoids of four times that (docs/LOG.md)."""
+    """Of words of deviation 1 / sqrt(E), and sinusoids of four times that, where a masked row is pre-trained."""
     torch.manual_seed(0)
-    a = presets.architecture(preset, 600)
+    own = {k: v for k, v in presets.preset(preset).defaults.items() if k.startswith("model.")}
+    assert own == {"model.init": "inputs", "model.position_waves": 4.0}
+    a = presets.architecture(preset, 600, **{k.partition(".")[2]: v for k, v in own.items()})
     assert isinstance(a, Architecture)
     e = Transformer(a).embeddings
     width = a.embedding_width or a.width

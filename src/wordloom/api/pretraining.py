@@ -74,6 +74,7 @@ DEFAULTS: dict[str, Any] = {
     "train.decay": 0.4,
 }
 MASKED = {"objective.rate": 0.3}
+PRESET = "bert-mini"
 # One pass over little text does not overfit: dropout only slows it (Geiping & Goldstein 2023, section 4.2).
 NO_DROPOUT = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
 MUON = {"train.optimiser": "muon", "train.lr": 3e-3}  # together: the rate is not one for AdamW
@@ -128,9 +129,9 @@ def _own_objective(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def with_defaults(recipe: Recipe, continued: tuple[Start, dict[str, Any]] | None = None) -> Recipe:
     """The recipe with what pre-training takes where it says nothing: of the preset, or of the start, first."""
-    own = presets.preset(recipe.model.preset).defaults if recipe.model.preset else {}
-    if continued is not None:
-        own = continued[1]
+    own = presets.preset(recipe.model.preset or PRESET).defaults if continued is None else continued[1]
+    if recipe.model.init_std is not None:  # it is said how random weights begin
+        own = {k: v for k, v in own.items() if k != "model.init"}
     name = recipe.objective.name if recipe.objective is not None else str(own.get("objective.name", "masked"))
     if name != own.get("objective.name", "masked"):  # another objective's keys
         own = {k: v for k, v in own.items() if not k.startswith("objective.")}
@@ -168,7 +169,7 @@ def refuse_impossible(recipe: Recipe, start: Start | None = None) -> None:
         return
     if recipe.tokenizer is not None and recipe.tokenizer.path is not None:
         refuse_maskless(objective, open_tokenizer(recipe.tokenizer.path))
-    preset = recipe.model.preset or "bert-mini"
+    preset = recipe.model.preset or PRESET
     arch = architecture_of(recipe.model, preset, None, recipe.train.length)
     refuse_unfit(objective, arch, preset)
 
@@ -339,7 +340,7 @@ def _preset_for(config: TrainConfig, vocab_size: int, rate: float) -> str:
     A third of the measured matrix-product peak is assumed for a whole step. Without --minutes: bert-mini.
     """
     if config.minutes is None:
-        return "bert-mini"
+        return PRESET
     device = machine.pick_device()
     peak = max(machine.matmul_peak(device, t, 0.05) for t in (torch.float32, torch.bfloat16))
     affordable = "bert-tiny"

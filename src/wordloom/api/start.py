@@ -16,6 +16,7 @@ from wordloom.config import ModelConfig, Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import refuse_linear
 from wordloom.infer.own_tokenizer import own_tokenizer
+from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture, make_body
 from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.interop import apply_states, load_any
@@ -34,8 +35,15 @@ class Start:
     report: tuple[str, ...] = field(default=())
 
     def randomly(self) -> Start:
-        """The same shape and tokenizer without the weights: what shows the gain from pre-training."""
-        return replace(self, name=f"{self.name} (random weights)", states=None)
+        """The same shape and tokenizer without the weights: what shows the gain from pre-training.
+
+        They are drawn as the row draws them without pre-training: what begins with positions as waves learns less from
+        words, and the gain would be too large (docs/LOG.md).
+        """
+        arch = self.arch
+        if isinstance(arch, Architecture) and arch.position_waves:
+            arch = replace(arch, init="normal", position_waves=0.0)
+        return replace(self, name=f"{self.name} (random weights)", arch=arch, states=None)
 
     def build(
         self,
