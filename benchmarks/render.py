@@ -45,6 +45,7 @@ def page() -> str:
         ("word2vec_settings", word2vec_settings),
         ("families", families),
         ("families_speed", families_speed),
+        ("tasks", tasks),
         ("retrieval", retrieval),
         ("retrieval_speed", retrieval_speed),
         ("inference", inference),
@@ -317,6 +318,25 @@ def families_speed(r: dict[str, Any]) -> Iterator[str]:
     yield md.table(
         ["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows
     )
+
+
+def tasks(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Tasks"
+    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent."
+    rows = []
+    for name, run in r["runs"].items():
+        beside, paired = run["baseline"], run["paired"]
+        rows.append(
+            [
+                f"`recipes/{name}.toml`",
+                f"{run['model']['parameters'] / 1e6:.1f} M",
+                f"{run['seconds'] / 60:.0f} min, {run['threads']} thread{'s' if run['threads'] > 1 else ''}",
+                "; ".join(f"{key} {md.score(found)}" for key, found in run["scores"].items() if "low" in found),
+                f"{beside['name']}: {md.score(beside['scores'][run['main']])}" if beside else "-",
+                md.gain(paired["difference"]) if paired else "-",
+            ]
+        )
+    yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain"], rows)
 
 
 def retrieval(r: dict[str, Any]) -> Iterator[str]:
