@@ -50,6 +50,7 @@ def measure(run: Path, pairs: int) -> dict[str, Any]:
         "seconds": manifest.get("seconds"),
         "unigram_entropy": manifest.get("unigram_entropy"),
         "scores": scores,
+        "terms": next(s["evaluation"] for s in reversed(steps) if "evaluation" in s),
         "curve": [{"step": s["step"], "loss": s["evaluation"]["loss"]} for s in steps if "evaluation" in s],
         "probe": probe(run),
     }

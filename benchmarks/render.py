@@ -288,7 +288,7 @@ def families(r: dict[str, Any]) -> Iterator[str]:
                 f"{row['tokens'] / 1e6:.0f} M",
                 f"{row['unigram_entropy']:.2f}" if row["unigram_entropy"] else "-",
                 f"{grams['Kneser-Ney 5-gram']['loss'][0]:.2f}" if grams else "-",
-                f"**{loss['value']:.2f}** [{loss['low']:.2f}, {loss['high']:.2f}]",
+                f"**{loss['value']:.2f}** [{loss['low']:.2f}, {loss['high']:.2f}]" + _more(row["terms"]),
                 f"{row['scores']['bits_per_byte']['value']:.2f}" if "bits_per_byte" in row["scores"] else "-",
                 f"{100 * blimp['mean_of_paradigms']['ties_wrong']['value']:.1f}" if blimp else "-",
                 f"{100 * row['probe']['random']:.1f} -> {100 * row['probe']['pre-trained']:.1f} "
@@ -297,6 +297,12 @@ def families(r: dict[str, Any]) -> Iterator[str]:
         )
     header = ["row (objective)", "size", "tokens", "unigram", "5-gram", "held-out loss", "bits/byte", "BLiMP", "probe"]
     yield md.table(header, rows)
+
+
+def _more(terms: dict[str, float]) -> str:
+    """The second thing that a row learned: whether sentences are in order, which tokens a generator wrote."""
+    words = {"sentence_order": "order of sentences", "replaced": "of the generator; which tokens are not the original"}
+    return "".join(f"; {words[key]} {value:.2f}" for key, value in terms.items() if key in words)
 
 
 def families_speed(r: dict[str, Any]) -> Iterator[str]:
