@@ -301,8 +301,8 @@ def families(r: dict[str, Any]) -> Iterator[str]:
 
 def _more(terms: dict[str, float]) -> str:
     """The second thing that a row learned: whether sentences are in order, which tokens a generator wrote."""
-    words = {"sentence_order": "order of sentences", "replaced": "of the generator; which tokens are not the original"}
-    return "".join(f"; {words[key]} {value:.2f}" for key, value in terms.items() if key in words)
+    words = {"sentence_order": "; order of sentences", "replaced": " of its generator; replaced or not"}
+    return "".join(f"{words[key]} {value:.2f}" for key, value in terms.items() if key in words)
 
 
 def families_speed(r: dict[str, Any]) -> Iterator[str]:
