@@ -32,6 +32,7 @@ from wordloom.config import (
 )
 from wordloom.data.batch import IGNORE, Batch
 from wordloom.data.store import TokenStore
+from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import make_body
 from wordloom.model.heads import CausalHead, MaskedHead, TokenHead
@@ -153,3 +154,11 @@ def test_pre_training_begins_masked_rows_its_own_way_and_only_it() -> None:
     trained = presets.architecture("bert-tiny", 99, init="inputs", position_waves=4.0)
     assert isinstance(row, Architecture) and row.init == "normal" and row.position_waves == 0
     assert Start("run", trained, Any, {}).randomly().arch == row  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("preset", ["gpt2-tiny", "xlnet-tiny", "t5-tiny"])
+def test_a_table_of_another_width_is_refused_before_a_run_is_made(preset: str, tmp_path: Path) -> None:
+    corpus = tiny.write_corpus(tmp_path / "c.txt")
+    with pytest.raises(ConfigError, match="64 wide, from states 128 wide"):
+        api.pretrain(corpus, tmp_path / "run", preset=preset, quiet=True, **{"model.embedding_width": 64})
+    assert not (tmp_path / "run").exists()

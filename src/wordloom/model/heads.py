@@ -19,11 +19,18 @@ class TokenHead(nn.Module):
     """Logits of tokens: states -> (transform) -> output matrix.
 
     The token table is the output matrix where the architecture is tied: it is passed in, not held, so that a tied
-    weight has one owner and is saved once. Else the head holds its own.
+    weight has one owner and is saved once. Else the head holds its own. Raises ConfigError without a transform for
+    a table of another width than the states: no matrix leads from one to the other.
     """
 
     def __init__(self, arch: AnyArchitecture, transform: bool, bias: bool):
         super().__init__()
+        if not transform and arch.embedding_width not in (None, arch.width):
+            raise ConfigError(
+                f"tokens are read off their table, {arch.embedding_width} wide, from states {arch.width} wide",
+                where="model.embedding_width",
+                cure="leave it away, or pre-train with objective.name = 'masked'",
+            )
         width = arch.embedding_width or arch.width
         self.activation = arch.activation
         by_inputs = arch.init == "inputs"
@@ -75,17 +82,9 @@ class MaskedHead(TokenHead):
 
 
 class CausalHead(TokenHead):
-    """Next-token logits: the output matrix alone (Radford et al. 2018, equation 2), of a decoder too.
-
-    Raises ConfigError for a table of another width than the states: no matrix leads from one to the other.
-    """
+    """Next-token logits: the output matrix alone (Radford et al. 2018, equation 2), of a decoder too."""
 
     def __init__(self, arch: AnyArchitecture):
-        if arch.embedding_width not in (None, arch.width):
-            raise ConfigError(
-                f"next tokens are read off the token table, {arch.embedding_width} wide, from states {arch.width} wide",
-                cure="leave model.embedding_width away, or pre-train with objective.name = 'masked'",
-            )
         super().__init__(arch, transform=False, bias=arch.output_bias)
         self.scale = arch.width**-0.5 if arch.output_scale else 1.0
 
