@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_a_step_is_that_of_the_dequantised_model(slots: dict[str, Any]) -> None:
 
 @compiled
 def test_a_narrow_table_and_a_head_with_a_layer_of_its_own() -> None:
-    arch = causal_model(3, attention="full", embedding_width=12).arch
+    arch = replace(causal_model(3, attention="full").arch, embedding_width=12)
     torch.manual_seed(0)
     body = type(causal_model(3).body)(arch)
     assert_steps_are_dequantised(Model(body, {"masked": MaskedHead(arch)}).eval(), "masked", True)
