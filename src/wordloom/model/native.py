@@ -1,32 +1,21 @@
-"""The loops of ``kernels``, compiled by Numba for float32: contiguous tensors in, filled tensors out, no autograd.
+"""Calls of the compiled loops (``native_loops``): contiguous tensors in, filled tensors out, no autograd.
 
 They use torch's number of threads and, where Numba has its OpenMP layer, torch's own pool of threads: two pools
-would spin against each other. A loop is compiled at its first use (about 15 s for all) and cached on disk.
-
-The fast-math flags leave NaN and infinity alone: the training loop must see them. Loops are written so that LLVM
-vectorises them: rows as one-dimensional views, every constant float32, no calls inside.
+would spin against each other.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
-import numpy as np
 import torch
-from numba import njit, prange
 from torch import Tensor
 
+from wordloom.model import native_loops as loops
+from wordloom.model.native_loops import f32, u32
+
 Key = tuple[int, int]
-
-_MATH = {"reassoc", "contract", "nsz", "arcp"}
-_inline = njit(inline="always", fastmath=_MATH)
-_helper = njit(fastmath=_MATH, cache=True)
-_parallel = njit(parallel=True, fastmath=_MATH, cache=True)
-
-u32, f32, i32 = np.uint32, np.float32, np.int32
-QUERIES = 32  # rows of the attention matrix in flight per thread: their scores stay in the first-level cache
 
 
 def _call(loop: Any, *arguments: Any) -> None:
@@ -45,69 +34,11 @@ def _rate(p: float, key: Key) -> tuple[Any, ...]:
     return u32(round(p * 2**32)), f32(1 / (1 - p)), u32(key[0]), u32(key[1])
 
 
-# --- random bits -------------------------------------------------------------------------------------------------
-
-
-@_inline
-def _mix(x):  # type: ignore[no-untyped-def]
-    """A bijection of 32 bits with near-ideal avalanche (C. Wellons 2018, "lowbias32", bias 0.17)."""
-    x = u32(x ^ (x >> u32(16)))  # Numba widens every uint32 operation to 64 bits: cut each one back
-    x = u32(x * u32(0x7FEB352D))
-    x = u32(x ^ (x >> u32(15)))
-    x = u32(x * u32(0x846CA68B))
-    return u32(x ^ (x >> u32(16)))
-
-
-@_inline
-def _bits(counter, low, high):  # type: ignore[no-untyped-def]
-    """32 random bits as a function of (counter, key): any order, any thread, and again in backward."""
-    return _mix(u32(_mix(u32(u32(counter) ^ low)) ^ high))
-
-
-# --- dropout, residual sum, norm ---------------------------------------------------------------------------------
-
-
-@_parallel
-def _dropout(x, out, threshold, scale, low, high):  # type: ignore[no-untyped-def]
-    for i in prange(x.shape[0]):
-        row, to = x[i], out[i]
-        base = u32(i * x.shape[1])
-        for j in range(x.shape[1]):
-            to[j] = row[j] * scale if _bits(base + u32(j), low, high) >= threshold else f32(0)
-
-
 def dropout(x: Tensor, p: float, key: Key) -> Tensor:
     """x (N, D) -> (N, D)."""
     out = torch.empty_like(x)
-    _call(_dropout, x, out, *_rate(p, key))
+    _call(loops.dropout, x, out, *_rate(p, key))
     return out
-
-
-@_parallel
-def _dropout_add_norm(hidden, residual, weight, bias, drop, eps, threshold, scale, low, high, normalised, rstd, out):  # type: ignore[no-untyped-def]
-    width = hidden.shape[1]
-    for i in prange(hidden.shape[0]):
-        x, y, z, to = hidden[i], residual[i], normalised[i], out[i]
-        base = u32(i * width)
-        total = f32(0)
-        if drop:
-            for j in range(width):
-                z[j] = y[j] + (x[j] * scale if _bits(base + u32(j), low, high) >= threshold else f32(0))
-                total += z[j]
-        else:
-            for j in range(width):
-                z[j] = x[j] + y[j]
-                total += z[j]
-        mean = total / f32(width)
-        square = f32(0)
-        for j in range(width):
-            square += (z[j] - mean) * (z[j] - mean)
-        r = f32(1) / np.sqrt(square / f32(width) + eps)
-        rstd[i] = r
-        for j in range(width):
-            n = (z[j] - mean) * r
-            z[j] = n
-            to[j] = n * weight[j] + bias[j]
 
 
 def dropout_add_norm(
@@ -115,33 +46,8 @@ def dropout_add_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """hidden, residual (N, D), weight, bias (D,) -> out (N, D), normalised sum (N, D), 1 / its deviation (N,)."""
     out, normalised, rstd = torch.empty_like(hidden), torch.empty_like(hidden), hidden.new_empty(hidden.shape[0])
-    _call(_dropout_add_norm, hidden, residual, weight, bias, p > 0, eps, *_rate(p, key), normalised, rstd, out)
+    _call(loops.dropout_add_norm, hidden, residual, weight, bias, p > 0, eps, *_rate(p, key), normalised, rstd, out)
     return out, normalised, rstd
-
-
-@_parallel
-def _dropout_add_norm_backward(grad, normalised, rstd, weight, drop, threshold, scale, low, high, dx, dsum, dw, db):  # type: ignore[no-untyped-def]
-    rows, width = grad.shape
-    parts = dw.shape[0]
-    for part in prange(parts):
-        pw, pb = dw[part], db[part]
-        for i in range(part * rows // parts, (part + 1) * rows // parts):
-            g, z, to, hidden = grad[i], normalised[i], dsum[i], dx[i]
-            total, along = f32(0), f32(0)
-            for j in range(width):
-                t = g[j] * weight[j]
-                total += t
-                along += t * z[j]
-            for j in range(width):
-                pw[j] += g[j] * z[j]
-                pb[j] += g[j]
-            mean, slope, r = total / f32(width), along / f32(width), rstd[i]
-            for j in range(width):
-                to[j] = r * (g[j] * weight[j] - mean - z[j] * slope)
-            if drop:
-                base = u32(i * width)
-                for j in range(width):
-                    hidden[j] = to[j] * scale if _bits(base + u32(j), low, high) >= threshold else f32(0)
 
 
 def dropout_add_norm_backward(
@@ -154,226 +60,8 @@ def dropout_add_norm_backward(
     dsum = torch.empty_like(grad)
     dx = torch.empty_like(grad) if p > 0 else dsum
     dw, db = (grad.new_zeros(16, grad.shape[1]) for _ in range(2))
-    _call(_dropout_add_norm_backward, grad, normalised, rstd, weight, p > 0, *_rate(p, key), dx, dsum, dw, db)
+    _call(loops.dropout_add_norm_backward, grad, normalised, rstd, weight, p > 0, *_rate(p, key), dx, dsum, dw, db)
     return dx, dsum, dw.sum(0), db.sum(0)
-
-
-# --- attention -----------------------------------------------------------------------------------------------------
-
-
-@_inline
-def _exp(x):  # type: ignore[no-untyped-def]
-    """e**x for x <= 0, error below 2e-7 of it (Cephes expf), inlined so that the loop around it is vectorised."""
-    n = np.floor((x if x > f32(-87) else f32(-87)) * f32(1.44269504) + f32(0.5))
-    r = (x - n * f32(0.693359375)) + n * f32(2.12194440e-4)
-    p = f32(1.9875691500e-4)
-    p = p * r + f32(1.3981999507e-3)
-    p = p * r + f32(8.3334519073e-3)
-    p = p * r + f32(4.1665795894e-2)
-    p = p * r + f32(1.6666665459e-1)
-    p = p * r + f32(5.0000001201e-1)
-    y = (p * r * r + r + f32(1)) * i32((i32(n) + i32(127)) << i32(23)).view(np.float32)
-    return f32(0) if x < f32(-87) else y
-
-
-@_inline
-def _row_max(row, lo, hi):  # type: ignore[no-untyped-def]
-    """Largest of row[lo:hi]; compared as integers of the same order, which vectorises. NaN is the largest."""
-    top = i32(-2147483648)
-    for j in range(lo, hi):
-        b = f32(row[j]).view(np.int32)
-        top = max(top, i32(b ^ i32(i32(b >> i32(31)) & i32(0x7FFFFFFF))))
-    return i32(top ^ i32(i32(top >> i32(31)) & i32(0x7FFFFFFF))).view(np.float32)
-
-
-@_helper
-def _matmul(a, b, c, rows, inner, inner_end, lo, hi):  # type: ignore[no-untyped-def]
-    """c[:rows, lo:hi] = a[:rows, inner:inner_end] @ b[inner:inner_end, lo:hi]; rows and the inner range in fours.
-
-    Four rows by four inner steps per pass: 16 multiply-adds for 8 loads and 4 stores, 80-110 GFLOP/s per thread.
-    """
-    for i in range(0, rows, 4):
-        c0, c1, c2, c3 = c[i, lo:hi], c[i + 1, lo:hi], c[i + 2, lo:hi], c[i + 3, lo:hi]
-        for j in range(hi - lo):
-            c0[j], c1[j], c2[j], c3[j] = f32(0), f32(0), f32(0), f32(0)
-        for k in range(inner, inner_end, 4):
-            b0, b1, b2, b3 = b[k, lo:hi], b[k + 1, lo:hi], b[k + 2, lo:hi], b[k + 3, lo:hi]
-            a0, a1, a2, a3 = a[i, k : k + 4], a[i + 1, k : k + 4], a[i + 2, k : k + 4], a[i + 3, k : k + 4]
-            a00, a01, a02, a03 = a0[0], a0[1], a0[2], a0[3]
-            a10, a11, a12, a13 = a1[0], a1[1], a1[2], a1[3]
-            a20, a21, a22, a23 = a2[0], a2[1], a2[2], a2[3]
-            a30, a31, a32, a33 = a3[0], a3[1], a3[2], a3[3]
-            for j in range(hi - lo):
-                c0[j] += a00 * b0[j] + a01 * b1[j] + a02 * b2[j] + a03 * b3[j]
-                c1[j] += a10 * b0[j] + a11 * b1[j] + a12 * b2[j] + a13 * b3[j]
-                c2[j] += a20 * b0[j] + a21 * b1[j] + a22 * b2[j] + a23 * b3[j]
-                c3[j] += a30 * b0[j] + a31 * b1[j] + a32 * b2[j] + a33 * b3[j]
-
-
-@_helper
-def _matmul_t(a, b, c, inner, lo, hi):  # type: ignore[no-untyped-def]
-    """c[lo:hi] += a[:inner, lo:hi].T @ b[:inner]; inner and lo:hi in fours."""
-    for i in range(lo, hi, 4):
-        c0, c1, c2, c3 = c[i], c[i + 1], c[i + 2], c[i + 3]
-        for k in range(0, inner, 4):
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            a0, a1, a2, a3 = a[k, i : i + 4], a[k + 1, i : i + 4], a[k + 2, i : i + 4], a[k + 3, i : i + 4]
-            a00, a01, a02, a03 = a0[0], a1[0], a2[0], a3[0]
-            a10, a11, a12, a13 = a0[1], a1[1], a2[1], a3[1]
-            a20, a21, a22, a23 = a0[2], a1[2], a2[2], a3[2]
-            a30, a31, a32, a33 = a0[3], a1[3], a2[3], a3[3]
-            for j in range(c.shape[1]):
-                c0[j] += a00 * b0[j] + a01 * b1[j] + a02 * b2[j] + a03 * b3[j]
-                c1[j] += a10 * b0[j] + a11 * b1[j] + a12 * b2[j] + a13 * b3[j]
-                c2[j] += a20 * b0[j] + a21 * b1[j] + a22 * b2[j] + a23 * b3[j]
-                c3[j] += a30 * b0[j] + a31 * b1[j] + a32 * b2[j] + a33 * b3[j]
-
-
-@_helper
-def _load(x, start, width, rows, first, scale, to):  # type: ignore[no-untyped-def]
-    """to[i] = scale * x[first + i, start:start+width] for i < rows; zero below."""
-    for i in range(to.shape[0]):
-        t = to[i]
-        if i < rows:
-            source = x[first + i, start : start + width]
-            for c in range(width):
-                t[c] = source[c] * scale
-        else:
-            for c in range(width):
-                t[c] = f32(0)
-
-
-@_helper
-def _transpose(x, to):  # type: ignore[no-untyped-def]
-    for j in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            to[c, j] = x[j, c]
-
-
-@_helper
-def _window(mask, first, rows, length):  # type: ignore[no-untyped-def]
-    """The keys any of these queries may see, widened to multiples of 16: packed documents skip the others."""
-    lo, hi = length, 0
-    for i in range(first, first + rows):
-        row = mask[i]
-        for j in range(lo):
-            if row[j]:
-                lo = j
-                break
-        for j in range(length - 1, hi - 1, -1):
-            if row[j]:
-                hi = j + 1
-                break
-    return lo // 16 * 16, (hi + 15) // 16 * 16
-
-
-@_parallel
-def _attention(qkv, mask, masked, heads, drop, threshold, scale, low, high, out, lse):  # type: ignore[no-untyped-def]
-    B, T, D = out.shape
-    d, padded = D // heads, (T + 15) // 16 * 16
-    for n in prange(B * heads):
-        b, h = n // heads, n % heads
-        x, allowed = qkv[b], mask[b if masked else 0]
-        k, v, kt = np.empty((padded, d), f32), np.empty((padded, d), f32), np.empty((d, padded), f32)
-        _load(x, D + h * d, d, T, 0, f32(1), k)
-        _load(x, 2 * D + h * d, d, T, 0, f32(1), v)
-        _transpose(k, kt)
-        q, s, o = np.empty((QUERIES, d), f32), np.empty((QUERIES, padded), f32), np.empty((QUERIES, d), f32)
-        for first in range(0, T, QUERIES):
-            rows = min(QUERIES, T - first)
-            lo, hi = _window(allowed, first, rows, T) if masked else (0, padded)
-            _load(x, h * d, d, rows, first, f32(1 / math.sqrt(d)), q)
-            _matmul(q, kt, s, QUERIES, 0, d, lo, hi)
-            end = min(hi, T)
-            for i in range(rows):
-                row = s[i]
-                if masked:
-                    may = allowed[first + i]
-                    for j in range(lo, end):
-                        row[j] = row[j] if may[j] else f32(-np.inf)
-                top = _row_max(row, lo, end)
-                total = f32(0)
-                for j in range(lo, end):
-                    row[j] = _exp(row[j] - top)
-                    total += row[j]
-                lse[n, first + i] = top + f32(math.log(total))
-                share = scale / total
-                if drop:
-                    base = u32((n * T + first + i) * T)
-                    for j in range(lo, end):
-                        row[j] = row[j] * share if _bits(base + u32(j), low, high) >= threshold else f32(0)
-                else:
-                    for j in range(lo, end):
-                        row[j] = row[j] * share
-                for j in range(end, hi):
-                    row[j] = f32(0)
-            _matmul(s, v, o, QUERIES, lo, hi, 0, d)
-            for i in range(rows):
-                out[b, first + i, h * d : (h + 1) * d] = o[i]
-
-
-@_parallel
-def _attention_backward(qkv, mask, masked, heads, drop, threshold, scale, low, high, out, lse, grad, dqkv):  # type: ignore[no-untyped-def]
-    B, T, D = out.shape
-    d, padded = D // heads, (T + 15) // 16 * 16
-    for n in prange(B * heads):
-        b, h = n // heads, n % heads
-        x, g, allowed = qkv[b], grad[b], mask[b if masked else 0]
-        k, v = np.empty((padded, d), f32), np.empty((padded, d), f32)
-        kt, vt = np.empty((d, padded), f32), np.empty((d, padded), f32)
-        _load(x, D + h * d, d, T, 0, f32(1), k)
-        _load(x, 2 * D + h * d, d, T, 0, f32(1), v)
-        _transpose(k, kt)
-        _transpose(v, vt)
-        dk, dv = np.zeros((padded, d), f32), np.zeros((padded, d), f32)
-        q, do, dq = np.empty((QUERIES, d), f32), np.empty((QUERIES, d), f32), np.empty((QUERIES, d), f32)
-        s, ds = np.empty((QUERIES, padded), f32), np.empty((QUERIES, padded), f32)
-        for first in range(0, T, QUERIES):
-            rows = min(QUERIES, T - first)
-            lo, hi = _window(allowed, first, rows, T) if masked else (0, padded)
-            end = min(hi, T)
-            _load(x, h * d, d, rows, first, f32(1 / math.sqrt(d)), q)
-            _load(g, h * d, d, rows, first, f32(1), do)
-            _matmul(q, kt, s, QUERIES, 0, d, lo, hi)  # scores again: cheaper than (B, H, T, T) kept in memory
-            _matmul(do, vt, ds, QUERIES, 0, d, lo, hi)
-            for i in range(rows):
-                # sum over j of weight * its gradient = grad . out (Dao et al. 2022, B.2), with dropout as well
-                o, gr = out[b, first + i, h * d : (h + 1) * d], do[i]
-                delta = f32(0)
-                for c in range(d):
-                    delta += o[c] * gr[c]
-                row, dr, z = s[i], ds[i], lse[n, first + i]
-                if masked:
-                    may = allowed[first + i]
-                    for j in range(lo, end):
-                        row[j] = row[j] if may[j] else f32(-np.inf)
-                base = u32((n * T + first + i) * T)
-                if drop:
-                    for j in range(lo, end):
-                        w = _exp(row[j] - z)
-                        kept = scale if _bits(base + u32(j), low, high) >= threshold else f32(0)
-                        dr[j] = w * (dr[j] * kept - delta)
-                        row[j] = w * kept
-                else:
-                    for j in range(lo, end):
-                        w = _exp(row[j] - z)
-                        dr[j] = w * (dr[j] - delta)
-                        row[j] = w
-                for j in range(end, hi):
-                    row[j], dr[j] = f32(0), f32(0)
-            for i in range(rows, QUERIES):
-                s[i, lo:hi] = f32(0)
-                ds[i, lo:hi] = f32(0)
-            _matmul(ds, k, dq, QUERIES, lo, hi, 0, d)
-            _matmul_t(ds, q, dk, QUERIES, lo, hi)
-            _matmul_t(s, do, dv, QUERIES, lo, hi)
-            for i in range(rows):
-                to = dqkv[b, first + i, h * d : (h + 1) * d]
-                for c in range(d):
-                    to[c] = dq[i, c] * f32(1 / math.sqrt(d))
-        for j in range(T):
-            dqkv[b, j, D + h * d : D + (h + 1) * d] = dk[j]
-            dqkv[b, j, 2 * D + h * d : 2 * D + (h + 1) * d] = dv[j]
 
 
 def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float, key: Key) -> tuple[Tensor, Tensor]:
@@ -381,7 +69,7 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int, p: float, key: Key) 
     B, T, D3 = qkv.shape
     out, lse = qkv.new_empty(B, T, D3 // 3), qkv.new_empty(B * heads, T)
     allowed = torch.ones(1, 1, 1, dtype=torch.bool) if mask is None else mask
-    _call(_attention, qkv, allowed, mask is not None, heads, p > 0, *_rate(p, key), out, lse)
+    _call(loops.attention, qkv, allowed, mask is not None, heads, p > 0, *_rate(p, key), out, lse)
     return out, lse
 
 
@@ -392,34 +80,13 @@ def attention_backward(
     dqkv = torch.empty_like(qkv)
     allowed = torch.ones(1, 1, 1, dtype=torch.bool) if mask is None else mask
     _call(
-        _attention_backward, qkv, allowed, mask is not None, heads, p > 0, *_rate(p, key), out, lse, grad, dqkv
+        loops.attention_backward, qkv, allowed, mask is not None, heads, p > 0, *_rate(p, key), out, lse, grad, dqkv
     )  # fmt: skip
     return dqkv
-
-
-# --- loss ------------------------------------------------------------------------------------------------------------
-
-
-@_parallel
-def _cross_entropy(logits, targets, losses):  # type: ignore[no-untyped-def]
-    for i in prange(logits.shape[0]):
-        row = logits[i]
-        V = row.shape[0]
-        top = _row_max(row, 0, V)
-        gold = row[targets[i]]
-        total = f32(0)
-        for j in range(V):
-            row[j] = _exp(row[j] - top)
-            total += row[j]
-        losses[i] = top + f32(math.log(total)) - gold
-        share = f32(1) / total
-        for j in range(V):
-            row[j] *= share
-        row[targets[i]] -= f32(1)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """logits (N, V), targets (N,) -> losses (N,); logits become the gradient of the losses' sum."""
     losses = logits.new_empty(logits.shape[0])
-    _call(_cross_entropy, logits, targets, losses)
+    _call(loops.cross_entropy, logits, targets, losses)
     return losses

@@ -20,12 +20,13 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from wordloom.model.native import _MATH, _exp
+from wordloom.model.compiling import from_disk
 from wordloom.model.native_int8 import int8_rows, int8_rows_on_threads
+from wordloom.model.native_loops import MATH, exp
 
 f32 = np.float32
-_helper = njit(fastmath=_MATH, cache=True)
-_inline = njit(inline="always", fastmath=_MATH)
+_helper = njit(fastmath=MATH, cache=True)
+_inline = njit(inline="always", fastmath=MATH)
 PARALLEL = 1 << 17  # multiplications from which a product is worth a second thread: 5 us to wake it
 
 # columns of the table of a layer's addresses; each matrix is followed by its bias, each norm's weight by its bias
@@ -104,7 +105,8 @@ def _rows(x, w, y, lo, hi):
             y[r, n] += a0
 
 
-@njit(parallel=True, fastmath=_MATH, cache=True)
+@from_disk
+@njit(parallel=True, fastmath=MATH, cache=True)
 def _rows_on_threads(x, w, y, threads):
     N = w.shape[0]
     for part in prange(threads):
@@ -160,7 +162,7 @@ def _norm(x, to, weight, bias, width, eps, rms):
 
 @_inline
 def _sigmoid(z):
-    e = _exp(-abs(z))
+    e = exp(-abs(z))
     return (f32(1) if z >= f32(0) else e) / (f32(1) + e)
 
 
@@ -171,7 +173,7 @@ def _normal(z):
     t = f32(1) / (f32(1) + f32(0.3275911) * a)
     p = t * (f32(0.254829592) + t * (f32(-0.284496736) + t * (f32(1.421413741) + t * (f32(-1.453152027)
         + t * f32(1.061405429)))))  # fmt: skip
-    tail = f32(0.5) * p * _exp(-a * a)
+    tail = f32(0.5) * p * exp(-a * a)
     return f32(1) - tail if z >= f32(0) else tail
 
 
@@ -217,7 +219,7 @@ def _attend(q, keys, values, head, origin, lo, hi, seen, bias, scale, scores, ou
         top = max(top, total)
     total = f32(0)
     for s in range(lo, hi):
-        scores[s] = _exp(scores[s] - top)
+        scores[s] = exp(scores[s] - top)
         total += scores[s]
     for j in range(d):
         out[j] = f32(0)
@@ -321,6 +323,7 @@ def read_out(x, ends, end_scales, D, E, V, kind, scale, eps, rms, logits, thread
     _product(state, ends[LOGITS], ends[LOGITS + 1], end_scales[LOGITS], state.shape[1], logits, V, threads)
 
 
+@from_disk
 @_helper
 def step(
     tokens, places, layers, ends, layer_scales, end_scales, widths, slots, eps, scales, keys, values, origin, first,

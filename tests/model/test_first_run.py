@@ -1,0 +1,54 @@
+"""The first process that uses a loop computes the bits of all later ones (``model.compiling``)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wordloom.model import compiling
+
+# Widths at which a loop that its own process compiled differs from the same read from disk
+SCRIPT = """
+import hashlib, torch
+from wordloom.model import native, native_loops
+torch.set_num_threads(1)
+torch.manual_seed(0)
+x, y, w = torch.randn(40, 256), torch.randn(40, 256), torch.randn(256)
+out = native.dropout_add_norm(x, y, w, w, 0.0, 1e-6, (0, 0))
+losses = native.cross_entropy(x, torch.arange(40))
+print(hashlib.sha1(b"".join(t.numpy().tobytes() for t in (*out, losses, x))).hexdigest(),
+      sum(native_loops.cross_entropy.stats.cache_misses.values()))
+"""
+
+
+def said(cache: Path, **environment: str) -> tuple[str, int]:
+    """Hash of the results, and how often the process compiled the loss itself."""
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
+    bits, compiled = done.stdout.split()
+    return bits, int(compiled)
+
+
+def test_the_first_run_has_the_bits_of_the_second(tmp_path: Path) -> None:
+    first, second = said(tmp_path / "cache"), said(tmp_path / "cache")
+    assert first == second and second[1] == 0
+
+
+def test_a_process_that_may_start_none_compiles_itself(tmp_path: Path) -> None:
+    bits, compiled = said(tmp_path / "cache", WORDLOOM_COMPILES="1")
+    assert compiled == 1 and len(bits) == 40
+
+
+@pytest.mark.parametrize("executable", ["", "/opt/shop/server", None])
+def test_no_other_program_is_started(executable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert not compiling._may_start()
+
+
+def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not compiling._may_start()
