@@ -3,9 +3,13 @@
     python benchmarks/positions.py [--layers 2] [--steps 2000] [--length 128] [--seeds 1] [--folder runs/positions]
 
 The row gpt2-tiny (width 128) with ``position`` replaced is trained on baby10m at ``length`` T, then reads held-out
-text: windows of 4 (T - 1) tokens, each from one document, cut into four rows of T (a start token and T - 1), two of
-2T - 1, or left whole as one of 4T - 3. So the same tokens are predicted at every length; only what stands before them
-differs, and a difference is not one of text. Intervals are bootstraps over the windows; over seeds the range is given.
+text: windows of 4T + 1 tokens, each from one document, cut into four rows of T predictions, two of 2T, or left whole as
+one of 4T. So the same tokens are predicted at every length; only what stands before them differs, and a difference is
+not one of text. Intervals are bootstraps over the windows; over seeds the range is given.
+
+Training reads the documents as one stream cut anywhere (objective.documents = "streams"), as was done for GPT-2 and
+ALiBi. Where every row begins with a start token, relative encodings come to rest on it (docs/LOG.md), and fail
+beyond T for want of it and not of places.
 
 Tables are made for 4T positions where the encoding has one. The sinusoids are a formula and are there for all; of the
 learned table the rows beyond T are never trained and stay as initialised: that they fail is what the figure says.
@@ -102,7 +106,7 @@ def _train(
     values = {"layers": options.layers, "position": position, "max_positions": 4 * options.length}
     values |= {"dropout": 0.0, "attention_dropout": 0.0, "embedding_scale": position == "sinusoidal"}
     arch = dataclasses.replace(presets.architecture(PRESET, tokenizer.vocab_size, **values), pad_id=tokenizer.pad_id)
-    objective = Causal(CausalConfig())
+    objective = Causal(CausalConfig(documents="streams"))
     layout, held_out = (
         make_layout(store, tokenizer, config, objective.config, streams=rows)
         for store, rows in ((train, config.batch), (valid, BATCH))
@@ -116,9 +120,9 @@ def _train(
         found = {
             "settings": settings,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "packed_rows_loss": outcome.scores["loss"],  # as the run measures it: documents packed in rows of T
+            "held_out_loss": outcome.scores["loss"],
             "seconds": round(outcome.seconds, 1),
-            **measure(model, windows(valid, options.length, options.windows), tokenizer.cls_id),
+            **measure(model, windows(valid, options.length, options.windows)),
         }
         run.write_scores(found)
         run.finish()
@@ -126,8 +130,8 @@ def _train(
 
 
 def windows(store: Any, length: int, count: int) -> np.ndarray:
-    """(W, 4 (T - 1)) tokens, each row from one document; the first ``count`` that the store has."""
-    width = FACTORS[-1] * (length - 1)
+    """(W, 4T + 1) tokens, each row from one document; the first ``count`` that the store has."""
+    width = FACTORS[-1] * length + 1
     found = []
     for a, b in zip(store.starts[:-1], store.starts[1:], strict=True):
         its = store.tokens[a : a + (b - a) // width * width]
@@ -139,44 +143,50 @@ def windows(store: Any, length: int, count: int) -> np.ndarray:
     return np.stack(found[:count])
 
 
-def measure(model: Any, text: np.ndarray, start_id: int) -> dict[str, Any]:
+def measure(model: Any, text: np.ndarray) -> dict[str, Any]:
     """Losses in nats per token at each length, with intervals over the windows; ``against_1x``: the difference that
     the longer row makes to the same tokens; ``beyond``: of the tokens that stand at positions never trained alone."""
     from wordloom.metrics import bootstrap, interval
 
-    trained = text.shape[1] // FACTORS[-1]  # T - 1
-    each = {f: negative_log_p(model, text.reshape(-1, f * trained), start_id).reshape(text.shape) for f in FACTORS}
+    trained = (text.shape[1] - 1) // FACTORS[-1]  # T
+    each = {f: negative_log_p(model, rows_of(text, f * trained)).reshape(len(text), -1) for f in FACTORS}  # (W, 4T)
 
     def mean(values: np.ndarray) -> list[float]:
         by_window = values.mean(1)
         low, high = interval(bootstrap(lambda w: w @ by_window / w.sum(1), len(by_window)))
         return [round(float(v), 4) for v in (by_window.mean(), low, high)]
 
-    found: dict[str, Any] = {"windows": len(text), "tokens": int(text.size)}
+    found: dict[str, Any] = {"windows": len(text), "tokens": int(each[1].size)}
     for f, losses in each.items():
-        beyond = np.arange(text.shape[1]) % (f * trained) >= trained
+        beyond = np.arange(losses.shape[1]) % (f * trained) >= trained
         found[f"{f}x"] = {"loss": mean(losses)}
         if f > 1:
             found[f"{f}x"] |= {"against_1x": mean(losses - each[1]), "beyond": mean(losses[:, beyond])}
     return found
 
 
-def negative_log_p(model: Any, rows: np.ndarray, start_id: int) -> np.ndarray:
-    """rows (R, n) -> (R, n) nats of each token after the start token and those before it."""
+def rows_of(text: np.ndarray, length: int) -> np.ndarray:
+    """(W, n + 1) tokens -> (W n / length, length + 1): ``length`` predictions and the token before the first."""
+    starts = range(0, text.shape[1] - 1, length)
+    return np.stack([text[:, a : a + length + 1] for a in starts], axis=1).reshape(-1, length + 1)
+
+
+def negative_log_p(model: Any, rows: np.ndarray) -> np.ndarray:
+    """rows (R, n + 1) -> (R, n) nats of each token but the first after those before it."""
     import torch
 
     device = model.token_embedding.device
     model.eval()
     found = []
     with torch.inference_mode():
-        for some in torch.from_numpy(rows).split(max(1, TOKENS // rows.shape[1])):
-            targets = some.to(device)
-            tokens = torch.cat([torch.full_like(targets[:, :1], start_id), targets[:, :-1]], dim=1)  # (B, n)
+        for some in torch.from_numpy(rows).to(device).split(max(1, TOKENS // rows.shape[1])):
+            tokens, targets = some[:, :-1], some[:, 1:]  # (B, n)
             places = torch.arange(tokens.shape[1], device=device).expand_as(tokens)
             hidden = model.body(tokens, torch.ones_like(tokens), places, torch.zeros_like(tokens))  # (B, n, D)
             logits = model.heads["causal"](hidden, model.token_embedding).float()  # (B, n, V)
-            found.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none"))
-    return torch.cat(found).double().cpu().numpy().reshape(rows.shape)
+            losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+            found.append(losses.view(targets.shape))
+    return torch.cat(found).double().cpu().numpy()
 
 
 def lines(arms: dict[str, list[dict[str, Any]]], length: int) -> list[str]:

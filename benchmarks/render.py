@@ -399,7 +399,7 @@ def positions(r: dict[str, Any]) -> Iterator[str]:
     yield "## Position encodings"
     length = r["length"]
     yield (
-        f"{md.cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m, then reading the same held-out tokens with more "
+        f"{md.cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m (one stream, cut anywhere), then reading the same held-out tokens with more "
         f"and more before them. Nats per token; beyond: of the tokens at places that training never reached."
     )
     rows = []
