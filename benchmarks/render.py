@@ -340,9 +340,10 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
                 "; ".join(f"{key} {md.score(found)}" for key, found in run["scores"].items() if "low" in found),
                 f"{beside['name']}: {md.score(beside['scores'][run['main']])}" if beside else "-",
                 md.gain(paired["difference"]) if paired else "-",
+                ", ".join(f"{100 * seed['score']['value']:.1f}" for seed in run.get("seeds", [])) or "-",
             ]
         )
-    yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain"], rows)
+    yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain", "each seed"], rows)
 
 
 def retrieval(r: dict[str, Any]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """Finished runs of the task recipes as results: what each scored, beside its baseline.
 
-    wordloom run recipes/multi30k-transformer.toml -o runs/multi30k-transformer      (and others, by their names)
-    python benchmarks/task_runs.py multi30k-transformer
+    wordloom run recipes/wnut17.toml -o runs/wnut17                              (and others, by their names)
+    wordloom run recipes/wnut17.toml -o runs/wnut17-1 --set train.seed=1         (other seeds, where a run is short)
+    python benchmarks/task_runs.py wnut17
 
-A result that is there is kept unless it is named again. Writes benchmarks/results/tasks.json.
+The first seed's scores are shown with their intervals, the main score of every seed beside them. A result that is there
+is kept unless it is named again. Writes benchmarks/results/tasks.json.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ def result(run: Path, name: str) -> dict[str, Any]:
     manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     if manifest["status"] != "finished":
         raise SystemExit(f"{run} is {manifest['status']}. Resume it first.")
-    if read_recipe(run / "recipe.toml").train != read_recipe(RECIPES / f"{name}.toml").train:
+    ours, theirs = (read_recipe(path).train for path in (run / "recipe.toml", RECIPES / f"{name}.toml"))
+    if ours != theirs.model_copy(update={"seed": ours.seed}):
         raise SystemExit(f"{run} was trained otherwise than recipes/{name}.toml says now. Run the recipe again.")
     scores = json.loads((run / "scores.json").read_text("utf-8"))
     return {
@@ -45,13 +48,27 @@ def result(run: Path, name: str) -> dict[str, Any]:
     }
 
 
+def all_seeds(runs: Path, name: str) -> dict[str, Any]:
+    """``result`` of RUNS/NAME, with the main score of it and of every RUNS/NAME-SEED."""
+    first = result(runs / name, name)
+    others = [result(run, name) for run in sorted(runs.glob(f"{name}-[1-9]"))]
+    if len({run["seed"] for run in (first, *others)}) != 1 + len(others):
+        raise SystemExit(f"two runs of {name} have the same seed. Train each with --set train.seed=NUMBER.")
+    return first | {"seeds": [_seed(run) for run in (first, *others)]}
+
+
+def _seed(run: dict[str, Any]) -> dict[str, Any]:
+    paired = run["paired"]
+    return {"seed": run["seed"], "score": run["scores"][run["main"]], "gain": paired and paired["difference"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="of recipes, whose runs are RUNS/NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_args()
     kept = json.loads(RESULT.read_text("utf-8"))["runs"] if RESULT.exists() else {}
-    kept |= {name: result(given.runs / name, name) for name in given.names}
+    kept |= {name: all_seeds(given.runs, name) for name in given.names}
     runs = {name: kept[name] for name in sorted(kept)}
     date = max(run["ended"] for run in runs.values())[:10]
     print(_common.write("tasks", {"date": date, "runs": runs, "machine": _common.machine(1)}))
