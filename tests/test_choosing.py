@@ -16,9 +16,9 @@ from cli_runs import Said, command
 from wordloom import api
 from wordloom.api import candidates, choosing
 from wordloom.api.clock import measure_bundle, sample
+from wordloom.disk import write_json
 from wordloom.errors import BundleError, ConfigError, DataError, WordloomError
 from wordloom.infer.linear import LinearPredictor
-from wordloom.run import write_json
 from wordloom.vectors.embeddings import Vectors
 from wordloom.vectors.formats import open_vectors, save_text
 

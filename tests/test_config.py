@@ -13,7 +13,7 @@ from wordloom.api.finetuning import DEFAULTS, TABLES
 from wordloom.api.settings import parse_assignment, recipe_from
 from wordloom.config import MaskedConfig, Recipe, TrainConfig, make, merge, read_recipe
 from wordloom.errors import ConfigError, WordloomError
-from wordloom.run import to_toml
+from wordloom.toml_text import to_toml
 
 
 def test_reading_a_recipe_imports_no_torch() -> None:

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wordloom.run as disk
+from wordloom import disk
 from wordloom.config import Recipe, read_recipe
 from wordloom.errors import RunError
-from wordloom.run import Run, read_manifest, to_toml
+from wordloom.run import Run, read_manifest
+from wordloom.toml_text import to_toml
 
 RECIPE = {"train": {"steps": 5, "seed": 7}, "model": {"preset": "bert-tiny"}}
 

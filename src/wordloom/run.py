@@ -2,20 +2,17 @@
 
     RUN/{recipe.toml, manifest.json, metrics.jsonl, scores.json, checkpoints/, bundle/, tensorboard/, report.html}
 
-Every file that a later step depends on goes through ``write`` and ``rename`` below: content to a new name, fsync,
-rename, fsync of the folder. A reader therefore finds the old file or the new one, never a part (POSIX rename(2)).
+Every file that a later step depends on goes through ``disk``: a reader finds the old file or the new one, never a part.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import re
@@ -25,84 +22,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from wordloom import disk
 from wordloom.errors import RunError
+from wordloom.toml_text import to_toml
 
 FORMAT = "wordloom-run"
-FREE = "free disk space"
 VERSIONED = ("wordloom", "torch", "numpy", "numba", "llvmlite", "tokenizers", "safetensors", "scikit-learn")
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def write(path: Path, content: bytes | Callable[[Path], None]) -> None:
-    """A new file whose content has reached the disk. ``content`` may be a function that writes the file itself."""
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-    _sync(path)
-
-
-def rename(old: Path, new: Path) -> None:
-    """Atomic; the folder entry has reached the disk on return."""
-    os.replace(old, new)
-    _sync(new.parent)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Replace ``path`` in one step. Numbers JSON has no name for (nan, inf) become null."""
-    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    replace(path, text.encode("utf-8"))
-
-
-def replace(path: Path, content: bytes | Callable[[Path], None]) -> None:
-    """``write`` beside the path, then ``rename``. RunError where the disk fails; what stood there is still whole."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        write(temporary, content)
-        rename(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
-    except BaseException:  # of what makes the content
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def cure_of(error: BaseException) -> str:
-    """What helps against a failed write: a clause without what to do then."""
-    code = getattr(error, "errno", None)
-    if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):  # safetensors has an error of its own
-        return FREE
-    barred = code in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return "make the folder writable" if barred else "check the folder and its disk"
-
-
-def jsonable(value: Any) -> Any:
-    """The value with tuples as lists, paths and unknown scalars as plain ones, and nan or inf as None."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):  # numpy and torch scalars
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-# --- the run ---------------------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -134,19 +59,19 @@ class Run:
             building.mkdir(parents=True)
             lock = _take_lock(building)
             text = to_toml(recipe)
-            write(building / "recipe.toml", text.encode("utf-8"))
+            disk.write(building / "recipe.toml", text.encode("utf-8"))
             manifest = _manifest(recipe, text, kind)
-            write_json(building / "manifest.json", manifest)
+            disk.write_json(building / "manifest.json", manifest)
             if old_lock is not None:
-                rename(path, aside)
-            rename(building, path)
+                disk.rename(path, aside)
+            disk.rename(building, path)
         except (OSError, RunError) as error:
             if old_lock is not None:
                 old_lock.close()
             shutil.rmtree(building, ignore_errors=True)
             _recover(path)
             reason = error.strerror if isinstance(error, OSError) else error.what
-            cure = f"{FREE} or " * (cure_of(error.__cause__ or error) == FREE) + "choose another folder"
+            cure = f"{disk.FREE} or " * (disk.cure_of(error.__cause__ or error) == disk.FREE) + "choose another folder"
             raise RunError(f"cannot create the run: {reason}", where=path, cure=cure) from error
         if old_lock is not None:
             old_lock.close()
@@ -169,8 +94,8 @@ class Run:
 
     def update_manifest(self, **values: Any) -> None:
         self._check_writable()
-        self.manifest = {**self.manifest, **jsonable(values)}
-        write_json(self.path / "manifest.json", self.manifest)
+        self.manifest = {**self.manifest, **disk.jsonable(values)}
+        disk.write_json(self.path / "manifest.json", self.manifest)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl. It reaches the disk with the next ``sync_log``."""
@@ -178,13 +103,13 @@ class Run:
         try:
             if self._metrics is None:
                 self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
-            self._metrics.write(json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False) + "\n")
+            self._metrics.write(json.dumps(disk.jsonable(row), ensure_ascii=False, allow_nan=False) + "\n")
             self._metrics.flush()
         except OSError as error:
             self._metrics = None
             where = self.path / "metrics.jsonl"
             raise RunError(
-                f"cannot write: {error.strerror}", where=where, cure=f"{cure_of(error)} and resume"
+                f"cannot write: {error.strerror}", where=where, cure=f"{disk.cure_of(error)} and resume"
             ) from error
 
     def sync_log(self) -> None:
@@ -204,11 +129,11 @@ class Run:
             self._metrics = None
         if path.exists():
             rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(path) if keep(row)]
-            replace(path, "".join(rows).encode("utf-8"))
+            disk.replace(path, "".join(rows).encode("utf-8"))
 
     def write_scores(self, scores: Mapping[str, Any]) -> None:
         self._check_writable()
-        write_json(self.path / "scores.json", scores)
+        disk.write_json(self.path / "scores.json", scores)
 
     def finish(self, status: str = "finished") -> None:
         """Record how the run ended: finished, interrupted, failed."""
@@ -274,7 +199,7 @@ def _may_replace(path: Path, overwrite: bool) -> IO[str] | None:
     if not path.exists():
         return None
     if path.is_dir() and not any(path.iterdir()):
-        return None  # an empty folder: rename(2) replaces it
+        return None  # an empty folder: disk.rename(2) replaces it
     if not overwrite:
         cure = "choose another folder, resume it, or pass --overwrite"
         raise RunError("exists already and is never overwritten unasked", where=path, cure=cure)
@@ -371,42 +296,3 @@ def machine() -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def to_toml(recipe: Mapping[str, Any]) -> str:
-    """TOML text of a recipe: scalars first, then one ``[table]`` per mapping; None is left out (TOML has no null)."""
-    return "\n".join(_table("", recipe)).strip() + "\n"
-
-
-def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
-    if name:
-        yield f"\n[{name}]"
-    for key, value in values.items():
-        if value is not None and not isinstance(value, Mapping):
-            yield f"{_key(key)} = {_value(value)}"
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _table(f"{name}.{_key(key)}" if name else _key(key), value)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)  # TOML spells them inf, -inf, nan
-    if isinstance(value, int):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
-    return _string(str(value))
-
-
-def _string(text: str) -> str:
-    """A TOML basic string: JSON's escapes, and DEL, which JSON leaves bare."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wordloom.choice.stages import Maker, perform
+from wordloom.disk import write_json
 from wordloom.errors import DataError, RunError
-from wordloom.run import write_json
 
 CLOCK = {"microseconds": 12.0, "alone": 30.0, "memory": 10**8}
 

@@ -21,8 +21,8 @@ import tiny
 from wordloom import api, presets
 from wordloom.api.kinds import task_kind
 from wordloom.config import DataConfig
+from wordloom.disk import jsonable
 from wordloom.errors import ConfigError
-from wordloom.run import jsonable
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 TASKS = ("classify", "tag", "roles", "answer", "retrieve", "generate", "translate", "summarize")

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from toy_training import ToyJob, ToyModel, ToyStream
 
-import wordloom.run as disk
+from wordloom import disk
 from wordloom.config import TrainConfig
 from wordloom.errors import WordloomError
 from wordloom.run import Run

@@ -17,11 +17,10 @@ import torch
 from torch import nn
 from toy_training import ToyJob, ToyModel, ToyStream
 
-import wordloom.run as disk
 from wordloom.config import TrainConfig
 from wordloom.data.batch import Batch
 from wordloom.errors import ConfigError, RunError, TrainingError
-from wordloom.run import Run
+from wordloom.run import Run, versions
 from wordloom.train import checkpoint, machine, optim
 from wordloom.train.loop import Interrupted, Outcome, fit
 from wordloom.train.parallel import World
@@ -193,7 +192,7 @@ def test_a_difference_is_refused_by_name(
     with pytest.raises(Interrupted):
         train(tmp_path / "r", config(), job=Stops(3), facts=facts)
     if "versions" in change:
-        monkeypatch.setattr("wordloom.train.plan.versions", lambda: disk.versions() | change["versions"])
+        monkeypatch.setattr("wordloom.train.plan.versions", lambda: versions() | change["versions"])
     try:
         with pytest.raises(RunError, match=named):
             train(tmp_path / "r", config(**change.get("config", {})), facts=change.get("facts", facts))

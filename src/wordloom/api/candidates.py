@@ -32,7 +32,8 @@ from wordloom.config import (
     TrainConfig,
     VectorsConfig,
 )
-from wordloom.run import Run, read_manifest, write_json
+from wordloom.disk import write_json
+from wordloom.run import Run, read_manifest
 
 TABLES: dict[str, type[Strict]] = {
     "choose": ChooseConfig,

@@ -29,10 +29,11 @@ from wordloom.config import (
 )
 from wordloom.data.corpus import Corpus
 from wordloom.data.examples import Examples
+from wordloom.disk import write_json
 from wordloom.errors import ConfigError, DataError, RunError
 from wordloom.metrics import MAIN
 from wordloom.report import render
-from wordloom.run import Run, write_json
+from wordloom.run import Run
 from wordloom.tasks.classify.labels import LabelSpace
 from wordloom.train import machine, parallel
 

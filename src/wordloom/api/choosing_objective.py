@@ -43,11 +43,12 @@ from wordloom.config import (
 )
 from wordloom.data.corpus import Corpus
 from wordloom.data.store import TokenStore
+from wordloom.disk import write_json
 from wordloom.errors import ConfigError, RunError, WordloomError
 from wordloom.explain.pairs_file import read_pairs
 from wordloom.metrics import Score
 from wordloom.report import render
-from wordloom.run import Run, read_manifest, write_json
+from wordloom.run import Run, read_manifest
 from wordloom.train import machine, parallel
 
 PRESETS = {"causal": "gpt2", "masked": "bert", "hybrid": "loom", "replaced": "electra", "permuted": "xlnet",

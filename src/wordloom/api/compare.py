@@ -19,11 +19,12 @@ from wordloom.api.settings import refuse_changes, required
 from wordloom.api.start import Start
 from wordloom.config import ClassifyConfig, CompareConfig, Recipe
 from wordloom.data.examples import Examples
+from wordloom.disk import write_json
 from wordloom.errors import ConfigError
 from wordloom.metrics import MAIN, Paired, gain_over_seeds
 from wordloom.model.interop.files import atomic_folder
 from wordloom.report import render
-from wordloom.run import Run, read_manifest, write_json
+from wordloom.run import Run, read_manifest
 from wordloom.tasks.classify.baseline import fit_baseline
 from wordloom.train import parallel
 

@@ -31,12 +31,13 @@ from wordloom.config import (
     TrainConfig,
     VectorsConfig,
 )
+from wordloom.disk import write
 from wordloom.errors import ConfigError
 from wordloom.infer.linear import LinearPredictor
 from wordloom.infer.predictor import Predictor
 from wordloom.metrics import MAIN
 from wordloom.report import render
-from wordloom.run import Run, write
+from wordloom.run import Run
 from wordloom.tasks.classify.features import TfIdf, unspaced
 from wordloom.tasks.classify.features_encoder import encode, put_into_head
 from wordloom.tasks.classify.features_vectors import WordRule, WordVectors

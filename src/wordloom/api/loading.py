@@ -18,6 +18,7 @@ from wordloom.api.submitting import Submission, classifier_lines, refuse_glue_fi
 from wordloom.config import DataConfig, make, near_miss
 from wordloom.data.examples import label_folders, read_examples, stream_texts
 from wordloom.data.readers import stdin_lines
+from wordloom.disk import jsonable, replace
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, selective_scores, withheld
 from wordloom.infer.linear import LinearPredictor, is_linear
@@ -25,7 +26,6 @@ from wordloom.infer.predictor import Prediction, Predictor
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import Paired, Score, paired, paired_tallies, tally_scores
 from wordloom.model.interop.files import read_json
-from wordloom.run import jsonable, replace
 from wordloom.tasks.classify.task import Classify
 
 

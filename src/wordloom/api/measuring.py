@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from wordloom.api.labelled import Parts
 from wordloom.api.results import Result, paired_json, scores_json
 from wordloom.data.examples import Examples
+from wordloom.disk import replace
 from wordloom.infer.predictor import Answers, Predictor
 from wordloom.metrics import MAIN, Score, paired, point_scores, reliability
-from wordloom.run import Run, replace
+from wordloom.run import Run
 from wordloom.tasks.classify.baseline import Baseline, fit_baseline
 from wordloom.tasks.classify.calibrate import calibrated
 

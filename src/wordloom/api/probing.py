@@ -11,11 +11,11 @@ from typing import Any
 from wordloom.api.language import open_language
 from wordloom.api.results import score_json, table
 from wordloom.data.sealed import file_hash
+from wordloom.disk import replace, write_json
 from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS
 from wordloom.explain.minimal_pairs import Accuracy, PairScores, Reading, reading_of, score_pairs
 from wordloom.explain.pairs_file import read_pairs
-from wordloom.run import replace, write_json
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train import machine
 

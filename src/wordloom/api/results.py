@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordloom.disk import jsonable
 from wordloom.metrics import Paired, Score
-from wordloom.run import jsonable
 
 if TYPE_CHECKING:
     from wordloom.infer.predictor import Predictor

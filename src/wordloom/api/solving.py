@@ -20,11 +20,12 @@ from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.start import Start, fitting, open_start, refuse_nearsighted
 from wordloom.api.training_run import DEFAULTS, open_run, train_task
 from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.disk import jsonable, replace
 from wordloom.errors import DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import paired_tallies, tally_scores
 from wordloom.report import render
-from wordloom.run import Run, jsonable, replace
+from wordloom.run import Run
 from wordloom.tasks.base import Baseline, Records, Task
 from wordloom.train import machine, parallel
 

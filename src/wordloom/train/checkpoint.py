@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import wordloom.run as disk
+from wordloom import disk
 from wordloom.errors import RunError, TrainingError
 
 FORMAT = "wordloom-checkpoint"

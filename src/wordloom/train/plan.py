@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from wordloom.config import TrainConfig
+from wordloom.disk import jsonable
 from wordloom.errors import ConfigError, RunError
-from wordloom.run import jsonable, versions
+from wordloom.run import versions
 from wordloom.train import machine
 from wordloom.train.job import Stream
 from wordloom.train.parallel import World

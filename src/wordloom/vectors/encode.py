@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wordloom import run
+from wordloom import disk
 from wordloom.config import VectorsConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.sealed import damaged, file_hash, open_sealed
@@ -84,11 +84,11 @@ def build(
         partial.mkdir(parents=True)
         vocabulary, manifest = _write(corpus, config, splitter, partial, threads, progress)
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        run.write(partial / "manifest.json", text.encode("utf-8"))
-        run.rename(partial, folder)
+        disk.write(partial / "manifest.json", text.encode("utf-8"))
+        disk.rename(partial, folder)
     except OSError as error:
         what = f"the word ids could not be written ({error.strerror or error})"
-        raise DataError(what, where=folder, cure=run.cure_of(error)) from None
+        raise DataError(what, where=folder, cure=disk.cure_of(error)) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return vocabulary, _mapped(folder, manifest)

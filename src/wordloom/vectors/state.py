@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from wordloom.disk import replace
 from wordloom.errors import RunError
-from wordloom.run import Run, replace
+from wordloom.run import Run
 from wordloom.vectors.formats.native import map_tensors, write_tensors
 from wordloom.vectors.training import Trainer
 from wordloom.vectors.weights import Weights

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from wordloom.disk import cure_of, rename, write
 from wordloom.errors import BundleError
-from wordloom.run import cure_of, rename, write
 
 
 def replace_file(path: Path, fill: Callable[[IO[bytes]], None], overwrite: bool) -> None:

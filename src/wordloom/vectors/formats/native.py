@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordloom.data.sealed import file_hash
+from wordloom.disk import jsonable, rename, write
 from wordloom.errors import BundleError
-from wordloom.run import jsonable, rename, write
 from wordloom.vectors.embeddings import Subwords, Vectors
 from wordloom.vectors.formats.disk import cannot_write
 
