@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wordloom import run
 from wordloom.config import CorpusConfig, VectorsConfig
 from wordloom.data.corpus import Corpus
 from wordloom.errors import DataError
