@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wordloom import disk
 from wordloom.config import CorpusConfig, VectorsConfig
 from wordloom.data.corpus import Corpus
 from wordloom.errors import DataError
@@ -216,7 +217,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 SEAMS = [(encode, "cut"), (encode, "join_phrases"), (encode, "choose"), (encode, "_renumber"), (encode, "_truncate"),
-         (encode, "file_hash"), (run, "write"), (run, "rename")]  # fmt: skip
+         (encode, "file_hash"), (disk, "write"), (disk, "rename")]  # fmt: skip
 
 
 @pytest.mark.parametrize("after", [False, True])
