@@ -45,6 +45,7 @@ def page() -> str:
         ("word2vec_settings", word2vec_settings),
         ("families", families),
         ("families_speed", families_speed),
+        ("generation", generation),
         ("tasks", tasks),
         ("retrieval", retrieval),
         ("retrieval_speed", retrieval_speed),
@@ -324,6 +325,34 @@ def families_speed(r: dict[str, Any]) -> Iterator[str]:
     yield md.table(
         ["case", "ours, tokens/s", "peer, tokens/s", "speed", "peak memory", "loss after the same tokens"], rows
     )
+
+
+def generation(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Text generation against transformers `generate`"
+    yield (
+        f"{md.machine(r)} GPT-2 rows of random weights, vocabulary 8,192, a prompt of {r['prompt']} tokens and {r['new_tokens']} more; "
+        f"both sides from one folder, the same ids. The bound is what the memory's bandwidth allows one text; what fits into "
+        f"the last cache can exceed it. int8 stands beside our own float32; how often both choose the same token is of random "
+        f"weights. `{r['command']}`"
+    )
+    rows = []
+    for found in r["sizes"].values():
+        for kind in ("greedy", "batch 16", "4 beams", "int8"):
+            one = found[kind]
+            peer = "wordloom" if kind == "int8" else "transformers"
+            share = f"{one['share_of_bound']:.0%}" if kind == "greedy" else "-"
+            wanted = one.get("target", {}).get("at_least")
+            rows.append(
+                [
+                    f"{found['parameters'] / 1e6:.1f} M",
+                    f"int8 ({one['agreement']:.0%} the same)" if kind == "int8" else kind,
+                    f"{one['int8' if kind == 'int8' else 'wordloom']:,.0f}",
+                    f"{one[peer]:,.0f}" + (" (float32)" if kind == "int8" else ""),
+                    _times(one["ratio"]) + (f" (wanted {wanted:g})" if wanted else ""),
+                    share,
+                ]
+            )
+    yield md.table(["parameters", "", "tokens/s", "transformers", "speed", "share of the bound"], rows)
 
 
 def tasks(r: dict[str, Any]) -> Iterator[str]:
