@@ -62,7 +62,8 @@ def main() -> None:
             kept[f"{case}, vocabulary {vocabulary}"] = compare(case, vocabulary, options)
     if not options.quick:
         facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat()}
-        facts |= {"command": "python benchmarks/families_speed.py", "machine": common.machine(options.threads)}
+        command = " ".join(["python", "benchmarks/families_speed.py", *sys.argv[1:]])
+        facts |= {"command": command, "machine": common.machine(options.threads)}
         common.write("families_speed", {**facts, "batch": [BATCH, LENGTH], "cases": kept})
 
 
