@@ -4,7 +4,7 @@
     wordloom run recipes/wnut17.toml -o runs/wnut17-1 --set train.seed=1         (other seeds, where a run is short)
     python benchmarks/task_runs.py wnut17
 
-The first seed's scores are shown with their intervals, the main score of every seed beside them. A result that is there
+The first seed's scores are shown with their intervals, the main score of every seed beside them, and the median time. A result that is there
 is kept unless it is named again. Writes benchmarks/results/tasks.json.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def all_seeds(runs: Path, name: str) -> dict[str, Any]:
     others = [result(run, name) for run in sorted(runs.glob(f"{name}-[1-9]"))]
     if len({run["seed"] for run in (first, *others)}) != 1 + len(others):
         raise SystemExit(f"two runs of {name} have the same seed. Train each with --set train.seed=NUMBER.")
-    return first | {"seeds": [_seed(run) for run in (first, *others)]}
+    seconds = statistics.median(run["seconds"] for run in (first, *others))
+    return first | {"seconds": seconds, "seeds": [_seed(run) for run in (first, *others)]}
 
 
 def _seed(run: dict[str, Any]) -> dict[str, Any]:
