@@ -4,8 +4,8 @@
     wordloom run recipes/wnut17.toml -o runs/wnut17-1 --set train.seed=1         (other seeds, where a run is short)
     python benchmarks/task_runs.py wnut17
 
-The first seed's scores are shown with their intervals, the main score of every seed beside them, and the median time. A result that is there
-is kept unless it is named again. Writes benchmarks/results/tasks.json.
+The first seed's scores are shown with their intervals, the main score of every seed beside them, and the median time. A
+result that is there is kept unless it is named again. Writes benchmarks/results/tasks.json.
 """
 
 from __future__ import annotations
