@@ -1,5 +1,5 @@
-"""docs/BENCHMARKS.md, which-model.md and rnns.md from benchmarks/results/*.json: ``python benchmarks/render.py``
-(``--check``: fail when stale)."""
+"""docs/BENCHMARKS.md, which-model.md, rnns.md and positions.md from benchmarks/results/*.json:
+``python benchmarks/render.py`` (``--check``: fail when stale)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _tables as md
+from _positions import position_table, positions
 from _rnns import recurrent_table, rnns
 from _which import which_model
 
@@ -51,7 +52,7 @@ def page() -> str:
         ("retrieval_speed", retrieval_speed),
         ("inference", inference),
         ("recurrent", recurrent),
-        ("positions", positions),
+        ("positions", positions_section),
     ):
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -425,22 +426,13 @@ def recurrent(r: dict[str, Any]) -> Iterator[str]:
         yield recurrent_table(name, group)
 
 
-def positions(r: dict[str, Any]) -> Iterator[str]:
+def positions_section(r: dict[str, Any]) -> Iterator[str]:
     yield "## Position encodings"
-    length = r["length"]
     yield (
-        f"{md.cpu(r)} gpt2-tiny, trained on rows of {length} tokens of baby10m (one stream, cut anywhere), then reading the same held-out tokens with more "
-        f"and more before them. Nats per token; beyond: of the tokens at places that training never reached."
+        f"{md.machine(r)} gpt2-tiny trained on rows of {r['length']} tokens of baby10m (one stream, cut anywhere), then reading the "
+        f"same held-out tokens with more and more before them. Nats per token. What it means: [positions.md](positions.md)."
     )
-    rows = []
-    for name, runs in r["arms"].items():
-        run = runs[0]
-        rows.append([name, *(_nats(run[f"{f}x"]["loss"]) for f in (1, 2, 4)), _nats(run["4x"]["beyond"])])
-    yield md.table(["position", *(f"at {f * length}" for f in (1, 2, 4)), f"beyond {length}, at {4 * length}"], rows)
-
-
-def _nats(found: list[float]) -> str:
-    return f"{found[0]:.2f} [{found[1]:.2f}, {found[2]:.2f}]"
+    yield position_table(r)
 
 
 def _times(ratio: dict[str, float]) -> str:
@@ -480,6 +472,9 @@ def main() -> None:
     if (RESULTS / "recurrent.json").exists():
         curves = json.loads((RESULTS / "recurrent.json").read_text(encoding="utf-8"))
         pages[PAGE.with_name("rnns.md")] = "\n\n".join(rnns(curves)) + "\n"
+    if (RESULTS / "positions.json").exists():
+        found = json.loads((RESULTS / "positions.json").read_text(encoding="utf-8"))
+        pages[PAGE.with_name("positions.md")] = "\n\n".join(positions(found)) + "\n"
     for target, text in pages.items():
         if "--check" in sys.argv and target.read_text(encoding="utf-8") != text:
             sys.exit(f"{target} is stale: run python benchmarks/render.py")
