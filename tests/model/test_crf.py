@@ -11,6 +11,7 @@ from wordloom.model.crf import CRF, NEVER, Chain, forward_backward, log_partitio
 
 B, T, C = 3, 4, 3
 LENGTHS = torch.tensor([4, 1, 3])
+WHOLE = torch.ones(B, dtype=torch.bool)
 
 
 def random_chain() -> tuple[torch.Tensor, Chain]:
@@ -67,7 +68,7 @@ def test_loss_gradient_and_what_padding_holds() -> None:
     rules = Chain(torch.zeros(C), torch.zeros(C, C), torch.zeros(C))
     labels = torch.tensor([[2, 0, 1, 1], [1, 2, 2, 2], [0, 0, 2, 1]])
     x = e.clone().requires_grad_()
-    loss = crf.loss(x, labels, LENGTHS, rules)
+    loss = crf.loss(x, labels, LENGTHS, rules, WHOLE, WHOLE)
     loss.backward()
     assert x.grad is not None
     with torch.no_grad():
@@ -76,7 +77,30 @@ def test_loss_gradient_and_what_padding_holds() -> None:
     right = (alpha + beta - z[:, None, None]).exp() - torch.nn.functional.one_hot(labels, C)
     torch.testing.assert_close(x.grad, right * inside[..., None])
     other = torch.where(inside[..., None], e, torch.full_like(e, 9.0))
-    assert torch.equal(crf.loss(other, labels.where(inside, 1), LENGTHS, rules), loss)
+    assert torch.equal(crf.loss(other, labels.where(inside, 1), LENGTHS, rules, WHOLE, WHOLE), loss)
+
+
+def test_a_window_inside_a_text_has_no_start_and_no_end() -> None:
+    """Its first label may be one that no text begins with; the scores of beginning and ending are not of it."""
+    e, chain = random_chain()
+    crf = CRF(None, C).double()
+    with torch.no_grad():
+        for own, value in zip(crf.parameters(), chain, strict=True):
+            own.copy_(value)
+    nothing, never = torch.zeros(C), torch.full((C,), NEVER)
+    begins, ends = torch.tensor([False, True, False]), torch.tensor([True, True, False])
+    labels = torch.tensor([[2, 0, 1, 1], [1, 2, 2, 2], [0, 0, 2, 1]])
+    right = 0.0
+    for b, n in enumerate(LENGTHS.tolist()):
+        start, end = (v if of[b] else torch.zeros(C) for of, v in ((begins, chain.start), (ends, chain.end)))
+        table = scores_of_all(e[b, :n], Chain(start, chain.transition, end))
+        right += total_of(table.values()) - table[tuple(labels[b, :n].tolist())]
+    rules = Chain(nothing, torch.zeros(C, C), nothing)
+    assert crf.loss(e, labels, LENGTHS, rules, begins, ends).item() == pytest.approx(right)
+    no_start = Chain(never, torch.zeros(C, C), nothing)
+    inside = torch.zeros(B, dtype=torch.bool)
+    with_rule, without = (crf.loss(e, labels, LENGTHS, r, inside, ends) for r in (no_start, rules))
+    assert torch.equal(with_rule, without)
 
 
 def test_what_is_forbidden_is_never_chosen_and_has_no_probability() -> None:

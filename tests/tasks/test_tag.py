@@ -333,6 +333,25 @@ def test_micro_batches_add_up_and_count_every_unit(tokenizer: Tokenizer, arch: A
     torch.testing.assert_close(sum(p.sum for p in parts), whole.sum, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("scheme", ["bio", "bioes"])
+def test_a_window_that_begins_inside_a_span_costs_no_more_than_others(
+    tokenizer: Tokenizer, arch: Architecture, scheme: Any
+) -> None:
+    text = " ".join(["good", *["great"] * 60])
+    span = (Span(0, len(text), "PER"),)
+    data = Tagged([text], [find_units(text, "spaces")], [span], [frozenset()], ["a.conll:1"], "a")
+    task, model = built(tokenizer, arch, data, length=20, crf=True, scheme=scheme, dropout=0.0)
+    windows = task.windows([(text, find_units(text, "spaces"))])
+    examples = task.batch(windows, np.arange(len(windows.unit_starts) - 1)).examples
+    assert len(windows.unit_starts) > 4
+    assert examples["begins"].nonzero().flatten().tolist() == [0]
+    assert examples["ends"].nonzero().flatten().tolist() == [len(windows.unit_starts) - 2]
+    assert task.evaluate(model)["loss"] < 2 * np.log(len(task.labels))
+    train(task, model, data, 60, lr=1e-2)
+    assert task.evaluate(model)["loss"] < 0.1
+    assert [m.span for m in task.predict(model, task.inputs(data))[0]] == [span[0]]
+
+
 class WordsAlone(torch.nn.Module):
     """A model whose logits are those of the token alone: a text is answered as its words say, however it is cut."""
 

@@ -43,28 +43,36 @@ class CRF(nn.Module):
         start, transition, end = (rule.to(own) for rule, own in zip(rules, self.parameters(), strict=True))
         return Chain(self.start + start, self.transition + transition, self.end + end)
 
-    def loss(self, emissions: Tensor, labels: Tensor, lengths: Tensor, rules: Chain) -> Tensor:
+    def loss(
+        self, emissions: Tensor, labels: Tensor, lengths: Tensor, rules: Chain, begins: Tensor, ends: Tensor
+    ) -> Tensor:
         """Sum of -log p of the label sequences -> (), float32 at least.
 
-        emissions (B, T, C), labels (B, T) with anything below C in the padding, lengths (B,) of at least 1.
+        emissions (B, T, C), labels (B, T) with anything below C in the padding, lengths (B,) of at least 1. begins, ends
+        (B,) bool: whether a text begins or ends there. A window that begins inside a text may begin inside a span.
         """
         emissions = emissions if emissions.dtype is torch.float64 else emissions.float()
         chain = self.chain(rules)
+        start = torch.where(begins[:, None], chain.start, 0.0)  # (B, C)
+        end = torch.where(ends[:, None], chain.end, 0.0)
+        chain = Chain(start, chain.transition, end)
         return (log_partition(emissions, lengths, chain) - path_score(emissions, labels, lengths, chain)).sum()
 
 
 def path_score(emissions: Tensor, labels: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
-    """The score of each sequence of labels (B, T) -> (B,)."""
-    B, T, _ = emissions.shape
+    """The score of each sequence of labels (B, T) -> (B,). Start and end scores may be of each sequence (B, C)."""
+    B, T, C = emissions.shape
     inside = torch.arange(T, device=emissions.device) < lengths[:, None]  # (B, T)
     own = emissions.gather(2, labels[..., None]).squeeze(2)
     steps = chain.transition[labels[:, :-1], labels[:, 1:]] * inside[:, 1:]  # (B, T - 1)
-    last = labels[torch.arange(B, device=labels.device), lengths - 1]
-    return (own * inside).sum(1) + steps.sum(1) + chain.start[labels[:, 0]] + chain.end[last]
+    rows = torch.arange(B, device=labels.device)
+    first, last = labels[:, 0], labels[rows, lengths - 1]
+    edges = chain.start.expand(B, C)[rows, first] + chain.end.expand(B, C)[rows, last]
+    return (own * inside).sum(1) + steps.sum(1) + edges
 
 
 def log_partition(emissions: Tensor, lengths: Tensor, chain: Chain) -> Tensor:
-    """log Z, the logarithm of the sum over all label sequences of exp(score) -> (B,)."""
+    """log Z, the logarithm of the sum over all label sequences of exp(score) -> (B,). Start and end as `path_score`."""
     alpha = emissions[:, 0] + chain.start  # (B, C)
     for t in range(1, emissions.shape[1]):
         further = torch.logsumexp(alpha[:, :, None] + chain.transition, dim=1) + emissions[:, t]

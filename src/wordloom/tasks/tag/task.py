@@ -177,7 +177,8 @@ class Tagging:
         """A batch of the windows numbered ``chosen``.
 
         examples: "unit_rows" (U,), "unit_first" and "unit_last" (U,) columns of the pieces of the units that these
-        windows read, "sizes" (W,) how many each reads; "labels" (U,) where they are given.
+        windows read, "sizes" (W,) how many each reads, "begins" and "ends" (W,) whether a text begins or ends there;
+        "labels" (U,) where they are given.
         """
         laid = lay_out(windows.windows, chosen, chosen, self.pad_id)
         units, sizes = ranges(windows.unit_starts, chosen)
@@ -188,6 +189,8 @@ class Tagging:
             "unit_first": begins + torch.from_numpy(windows.first[units]),
             "unit_last": begins + torch.from_numpy(windows.last[units]),
             "sizes": torch.from_numpy(sizes),
+            "begins": torch.from_numpy(np.isin(windows.unit_starts[chosen], windows.texts[:-1])),
+            "ends": torch.from_numpy(np.isin(windows.unit_starts[chosen + 1], windows.texts[1:])),
         }
         if labels is not None:
             found["labels"] = labels[torch.from_numpy(units)]
@@ -224,7 +227,9 @@ class Tagging:
             return F.cross_entropy(emissions, labels, reduction="sum")
         parts = [int(n) for n in sizes if n > 0]
         padded, gold = (nn.utils.rnn.pad_sequence(list(t.split(parts)), True) for t in (emissions, labels))
-        loss: Tensor = model.heads[CHAIN].loss(padded, gold, sizes[sizes > 0], self._rules)
+        read = sizes > 0
+        begins, ends = (batch.examples[name][read] for name in ("begins", "ends"))
+        loss: Tensor = model.heads[CHAIN].loss(padded, gold, sizes[read], self._rules, begins, ends)
         return loss
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
