@@ -74,8 +74,9 @@ def positions(r: dict[str, Any]) -> Iterator[str]:
             "- For a model of your own: `rotary` (the Loom rows have it), which costs no parameter and no table.",
             "- To load and to equal a published model, that model's: BERT, RoBERTa, GPT and GPT-2 learned, T5 its buckets, XLNet "
             "Transformer-XL's, the Transformer of 2017 sinusoids.",
-            "- Rows that all begin with a start token, as packed documents do, make relative kinds lean on that token: beyond "
-            "the trained length, or without it, they then break down altogether ([LOG.md](LOG.md), 2026-11-23). If a causal "
+            "- Where all rows begin with a start token, as packed documents do, rotary, ALiBi, T5's bias and none at all come to rest "
+            "on it, and break down beyond the trained length or without it; Transformer-XL's hardly does, and what is added to "
+            "the token not at all ([LOG.md](LOG.md), 2026-11-23). If a causal "
             'model is to read further than it was trained, pre-train it with `objective.documents = "streams"`, as here.',
             "- Formulas and their tests: `src/wordloom/model/positions.py`, `tests/model/`; waves step by step: "
             "[learn/05-transformer.md](learn/05-transformer.md).",

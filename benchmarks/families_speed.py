@@ -356,7 +356,8 @@ def copy_weights(ours: Any, theirs: Any) -> None:
 def per_stream(result: dict[str, Any], losses: list[float]) -> dict[str, Any]:
     """The clock speaks of BATCH x LENGTH tokens a step; here there are STREAMS x BPTT."""
     scale = STREAMS * BPTT / (BATCH * LENGTH)
-    result["tokens_per_second"] = round(result["tokens_per_second"] * scale, 1)
+    for key in ("tokens_per_second", "fastest_step_tokens_per_second"):
+        result[key] = round(result[key] * scale, 1)
     return {**result, "late_loss": round(float(np.mean(losses[-len(losses) // 4 :])), 4)}
 
 

@@ -40,6 +40,7 @@ FACTORS = (1, 2, 4)
 WINDOWS = 256  # some 130,000 predictions at T = 128
 TOKENS = 4096  # read together when measuring
 PRESET = "gpt2-tiny"
+DOCUMENTS = "streams"
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -69,7 +70,8 @@ def arm(options: argparse.Namespace, position: str, seed: int) -> dict[str, Any]
     from wordloom.text.tokenizer import Tokenizer
 
     path = options.folder / f"{position}-{seed}"
-    settings = {k: getattr(options, k) for k in ("layers", "steps", "length", "batch")}
+    settings = {k: getattr(options, k) for k in ("layers", "steps", "length", "batch", "vocabulary", "windows")}
+    settings |= {"corpus": options.corpus.name, "documents": DOCUMENTS}
     if (path / "scores.json").exists():
         kept = json.loads((path / "scores.json").read_text("utf-8"))
         if kept["settings"] == settings:
@@ -106,7 +108,7 @@ def _train(
     values = {"layers": options.layers, "position": position, "max_positions": 4 * options.length}
     values |= {"dropout": 0.0, "attention_dropout": 0.0, "embedding_scale": position == "sinusoidal"}
     arch = dataclasses.replace(presets.architecture(PRESET, tokenizer.vocab_size, **values), pad_id=tokenizer.pad_id)
-    objective = Causal(CausalConfig(documents="streams"))
+    objective = Causal(CausalConfig(documents=DOCUMENTS))
     layout, held_out = (
         make_layout(store, tokenizer, config, objective.config, streams=rows)
         for store, rows in ((train, config.batch), (valid, BATCH))

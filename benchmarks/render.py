@@ -358,7 +358,7 @@ def generation(r: dict[str, Any]) -> Iterator[str]:
 
 def tasks(r: dict[str, Any]) -> Iterator[str]:
     yield "## Tasks"
-    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent."
+    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent; scores, baseline and gain of the recipe's own seed, the time the median."
     rows = []
     for name, run in r["runs"].items():
         beside, paired = run["baseline"], run["paired"]
@@ -366,14 +366,22 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
             [
                 f"`recipes/{name}.toml`",
                 f"{run['model']['parameters'] / 1e6:.1f} M",
-                f"{run['seconds'] / 60:.0f} min, {run['threads']} thread{'s' if run['threads'] > 1 else ''}",
+                f"{run.get('median_seconds', run['seconds']) / 60:.0f} min, {run['threads']} thread{'s' * (run['threads'] > 1)}",
                 "; ".join(f"{key} {md.score(found)}" for key, found in run["scores"].items() if "low" in found),
                 f"{beside['name']}: {md.score(beside['scores'][run['main']])}" if beside else "-",
                 md.gain(paired["difference"]) if paired else "-",
-                ", ".join(f"{100 * seed['score']['value']:.1f}" for seed in run.get("seeds", [])) or "-",
+                _over_seeds(run.get("seeds", [])),
             ]
         )
-    yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain", "each seed"], rows)
+    yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain", "over seeds: mean; each; gains"], rows)
+
+
+def _over_seeds(seeds: list[dict[str, Any]]) -> str:
+    if len(seeds) < 2:
+        return "-"
+    values = [100 * seed["score"]["value"] for seed in seeds]
+    gains = [f"{100 * seed['gain']['value']:+.1f}" for seed in seeds if seed["gain"]]
+    return "; ".join((f"{sum(values) / len(values):.1f}", ", ".join(f"{v:.1f}" for v in values), ", ".join(gains)))
 
 
 def retrieval(r: dict[str, Any]) -> Iterator[str]:

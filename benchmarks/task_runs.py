@@ -53,15 +53,22 @@ def all_seeds(runs: Path, name: str) -> dict[str, Any]:
     """``result`` of RUNS/NAME, with the main score of it and of every RUNS/NAME-SEED."""
     first = result(runs / name, name)
     others = [result(run, name) for run in sorted(runs.glob(f"{name}-[1-9]"))]
+    if len({_without_seed(run["recipe"]) for run in (first, *others)}) > 1:
+        raise SystemExit(f"the runs of {name} differ by more than the seed. Train each from the recipe as it stands.")
     if len({run["seed"] for run in (first, *others)}) != 1 + len(others):
         raise SystemExit(f"two runs of {name} have the same seed. Train each with --set train.seed=NUMBER.")
     seconds = statistics.median(run["seconds"] for run in (first, *others))
-    return first | {"seconds": seconds, "seeds": [_seed(run) for run in (first, *others)]}
+    return first | {"median_seconds": seconds, "seeds": [_seed(run) for run in (first, *others)]}
+
+
+def _without_seed(recipe: str) -> str:
+    return "\n".join(line for line in recipe.splitlines() if not line.startswith("seed = "))
 
 
 def _seed(run: dict[str, Any]) -> dict[str, Any]:
     paired = run["paired"]
-    return {"seed": run["seed"], "score": run["scores"][run["main"]], "gain": paired and paired["difference"]}
+    gain = paired and paired["difference"]
+    return {"seed": run["seed"], "seconds": run["seconds"], "score": run["scores"][run["main"]], "gain": gain}
 
 
 def main() -> None:

@@ -199,7 +199,7 @@ def _may_replace(path: Path, overwrite: bool) -> IO[str] | None:
     if not path.exists():
         return None
     if path.is_dir() and not any(path.iterdir()):
-        return None  # an empty folder: disk.rename(2) replaces it
+        return None  # an empty folder: rename(2) replaces it
     if not overwrite:
         cure = "choose another folder, resume it, or pass --overwrite"
         raise RunError("exists already and is never overwritten unasked", where=path, cure=cure)

@@ -1,4 +1,4 @@
-"""The first process that uses a loop computes the bits of all later ones (``model.compiling``)."""
+"""The first process that uses a loop computes the bits of all later ones (``compiled``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wordloom.model import compiling
+from wordloom import compiled as compiling
 
 # Widths at which a loop that its own process compiled differs from the same read from disk
 SCRIPT = """
@@ -47,6 +47,26 @@ def test_a_process_that_may_start_none_compiles_itself(tmp_path: Path) -> None:
 def test_no_other_program_is_started(executable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     assert not compiling._may_start()
+
+
+def test_without_numba_s_compiler_the_loops_are_plain_python() -> None:
+    script = "import torch; from wordloom.model import native, native_step; import wordloom.vectors.training;"
+    script += "x = torch.ones(2, 4); print(native.cross_entropy(x, torch.tensor([0, 1])).tolist())"
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[1.386")  # log 4
+
+
+def test_a_compiler_that_fails_is_said_and_this_process_compiles(tmp_path: Path) -> None:
+    """Another process that cannot import the loop's module: the first entry of its path hides NumPy."""
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy here')")
+    script = SCRIPT.replace(
+        "import hashlib, torch", f"import hashlib, sys, torch; sys.path.insert(0, {str(tmp_path)!r})"
+    )
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert "could not be compiled by a process of its own (ImportError: no numpy here)" in done.stderr
+    assert done.stdout.split()[1] == "1"
 
 
 def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

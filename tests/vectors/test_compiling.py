@@ -9,7 +9,7 @@ import numba
 import pytest
 from numba.core.caching import InTreeCacheLocator
 
-from wordloom.vectors.compiling import keep_by_sources
+from wordloom.compiled import keep_by_sources
 
 INNER = """
 from numba import njit

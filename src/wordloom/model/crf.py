@@ -48,8 +48,8 @@ class CRF(nn.Module):
     ) -> Tensor:
         """Sum of -log p of the label sequences -> (), float32 at least.
 
-        emissions (B, T, C), labels (B, T) with anything below C in the padding, lengths (B,) of at least 1. begins, ends
-        (B,) bool: whether a text begins or ends there. A window that begins inside a text may begin inside a span.
+        emissions (B, T, C), labels (B, T) with anything below C in the padding, lengths (B,) of at least 1. begins,
+        ends (B,) bool: whether a text begins or ends there. A window that begins in a text may begin in a span.
         """
         emissions = emissions if emissions.dtype is torch.float64 else emissions.float()
         chain = self.chain(rules)

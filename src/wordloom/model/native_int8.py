@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from wordloom.model.compiling import from_disk
+from wordloom.compiled import from_disk
 from wordloom.model.native_loops import MATH
 
 f32 = np.float32

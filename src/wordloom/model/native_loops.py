@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from wordloom.model.compiling import from_disk
+from wordloom.compiled import from_disk
 
 MATH = {"reassoc", "contract", "nsz", "arcp"}
 _inline = njit(inline="always", fastmath=MATH)

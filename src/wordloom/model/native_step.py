@@ -12,6 +12,7 @@ columns hold the addresses of the scales of matrices that are int8 (`model.int8`
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numba
@@ -20,7 +21,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from wordloom.model.compiling import from_disk
+from wordloom.compiled import from_disk, keep_by_sources
+from wordloom.model import native_int8, native_loops
 from wordloom.model.native_int8 import int8_rows, int8_rows_on_threads
 from wordloom.model.native_loops import MATH, exp
 
@@ -323,7 +325,6 @@ def read_out(x, ends, end_scales, D, E, V, kind, scale, eps, rms, logits, thread
     _product(state, ends[LOGITS], ends[LOGITS + 1], end_scales[LOGITS], state.shape[1], logits, V, threads)
 
 
-@from_disk
 @_helper
 def step(
     tokens, places, layers, ends, layer_scales, end_scales, widths, slots, eps, scales, keys, values, origin, first,
@@ -387,3 +388,7 @@ def step(
         if not before:
             _norm(x, x, p[FFN_NORM], p[FFN_NORM + 1], D, eps, rms)
     read_out(x, ends, end_scales, D, E, V, kind, state_scale, eps, rms, logits, threads)
+
+
+keep_by_sources([step], [sys.modules[__name__], native_int8, native_loops])
+from_disk(step)

@@ -15,10 +15,10 @@ import numpy as np
 from llvmlite.binding import get_host_cpu_features
 from numpy.typing import NDArray
 
+from wordloom.compiled import keep_by_sources
 from wordloom.config import VectorsConfig
 from wordloom.errors import DataError
 from wordloom.vectors import kernels, plain_kernels, simd, subword_kernels
-from wordloom.vectors.compiling import keep_by_sources
 from wordloom.vectors.held_out import draw_sample, every, sample_loss
 from wordloom.vectors.weights import Grams, Weights, alias_table, keep_thresholds, workspace
 
