@@ -38,7 +38,7 @@ def positions(r: dict[str, Any]) -> Iterator[str]:
     yield (
         "Attention is a sum over a set: without help it does not know which token came first. "
         f"Made by `python benchmarks/render.py` from `benchmarks/results/positions.json`: one small causal model (gpt2-tiny, "
-        f"{r['layers']} layers of 128), {r['steps']:,} steps, everything the same but `model.position`; trained on rows of {length} "
+        f"{arms[best]['settings']['layers']} layers of 128), {r['steps']:,} steps, everything the same but `model.position`; trained on rows of {length} "
         f"tokens, then the same held-out tokens read in rows of {length}, {2 * length} and {4 * length}. Nats a token; one seed, intervals "
         f"over the text; beyond: of the tokens at places that training never reached. {md.machine(r)} `{r['command']}`"
     )

@@ -1,13 +1,14 @@
 """Tokens a second on the CPU: wordloom against transformers ``generate``, the same weights, the same text.
 
     taskset -c 1 chrt -r 1 python benchmarks/generation.py [--quick] [--runs 5] [--threads 1] [--sizes 2M,10M,30M]
-    taskset -c 1 chrt -r 1 python benchmarks/generation.py --family t5 --kinds "greedy,4 beams"
+    taskset -c 1 chrt -r 1 python benchmarks/generation.py --family t5
 
 Both sides open one folder, a GPT-2 or a T5 of random weights (scaled so that the likeliest token is clear), read a
 prompt of 32 tokens and write 256: greedy, one text at a time; in addition batches of 16 and 4 beams. transformers runs
 ``generate(use_cache=True)`` in evaluation mode, its attention as it chooses it, no end token; ours is
 `infer.decode.generate`. Fresh processes, sides alternate, medians count; loading, compiling and one warm-up answer are
-not timed, reading the prompt is. The ids of both sides must be equal.
+not timed, reading the prompt is. The ids of both sides must be equal. Sizes and
+kinds that are not asked for are kept as they were measured.
 
 int8: our greedy text with int8 weights (`model.int8`) against our own with float32, and how often both choose the same
 token, each asked after the float32 text; of random weights, and of a trained one with --run RUN: 20 held-out beginnings
@@ -24,6 +25,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -53,12 +55,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--family", choices=SIZES, default="gpt2")
     parser.add_argument("--sizes", default=",".join(TARGETS))
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--kinds", help=f"default: {', '.join(KINDS)}; of T5 greedy and 4 beams")
     parser.add_argument("--run", help="a trained causal run, on which the agreement of int8 is measured too")
     parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
     for name, kind in dict(side=str, folder=Path, size=str, kind=str, new=int).items():
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)  # of one side, in its own process
     options = parser.parse_args()
+    options.kinds = options.kinds or ",".join(KINDS if options.family == "gpt2" else ("greedy", "4 beams"))
     if options.side:
         with contextlib.redirect_stdout(sys.stderr):
             sides = {"prepare": prepare, "wordloom": wordloom, "transformers": peer, "int8": wordloom}
@@ -70,7 +73,12 @@ def main() -> None:
     result = compare(options)
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
     if not options.quick:
-        common.write("generation" if options.family == "gpt2" else f"generation_{options.family}", result)
+        name = "generation" if options.family == "gpt2" else f"generation_{options.family}"
+        path = common.RESULTS / f"{name}.json"
+        kept = json.loads(path.read_text("utf-8"))["sizes"] if path.exists() else {}
+        for size, found in result["sizes"].items():
+            kept[size] = {**kept.get(size, {}), **found}
+        common.write(name, {**result, "sizes": {size: kept[size] for size in TARGETS if size in kept}})
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -84,16 +92,22 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             shared: list[object] = [f"--folder={temporary}/{size}", f"--size={size}", f"--threads={options.threads}"]
             shared += [f"--new={options.new or NEW}", f"--family={options.family}"]
             facts = common.in_fresh_process(__file__, ["--side=prepare", *shared], options.threads)
-            kinds = {}
+            kinds: dict[str, Any] = {}
             for kind in options.kinds.split(","):
                 names = INT8_SIDES if kind == "int8" else SIDES
                 sides: dict[str, list[object]] = {s: [f"--side={s}", *shared, f"--kind={kind}"] for s in names}
                 runs = common.alternating(__file__, sides, options.runs, options.threads)
-                kinds[kind] = summary(size, kind, runs, options.family)
+                kinds[kind] = {**summary(size, kind, runs, options.family), "conditions": conditions()}
             found["sizes"][size] = {**facts, **kinds}
     if options.run is not None:
         found["agreement_of_a_trained_run"] = agreement_of_run(options.run)
     return found
+
+
+def conditions() -> dict[str, Any]:
+    """How the processes were placed, and what else the machine had to do (its load over the last minute)."""
+    real_time = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
+    return {"cores": sorted(os.sched_getaffinity(0)), "real_time": real_time, "load": round(os.getloadavg()[0], 2)}
 
 
 def summary(size: str, kind: str, runs: dict[str, list[dict[str, Any]]], family: str) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def main() -> None:
     if not options.quick:
         command = " ".join(["python", "benchmarks/positions.py", *sys.argv[1:]])
         facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "command": command}
-        facts |= {"length": options.length, "layers": options.layers, "steps": options.steps}
+        facts |= {"length": options.length, "steps": options.steps}
         print(common.write("positions", {**facts, "machine": common.machine(options.threads), "arms": arms}))
 
 
