@@ -17,7 +17,7 @@ import pytest
 import wordloom
 import wordloom.api.word2vec as api_word2vec
 from cli_runs import command
-from wordloom import api, run
+from wordloom import api, disk
 from wordloom.config import VectorsConfig
 from wordloom.errors import ConfigError, DataError, RunError, TrainingError
 from wordloom.vectors import reference
@@ -299,7 +299,7 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(
     work = Trainer.work
     monkeypatch.setattr(Trainer, "work", lambda self, until=None: work(self, until=lambda: True))
     monkeypatch.setattr(api_word2vec, "SAVE_EVERY", 0.0)
-    kept, calls = getattr(run, step), 0
+    kept, calls = getattr(disk, step), 0
 
     def full(*arguments: Any) -> None:
         nonlocal calls
@@ -310,7 +310,7 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_one(
             raise OSError(errno.ENOSPC, "No space left on device")
         kept(*arguments)
 
-    monkeypatch.setattr(run, step, full)
+    monkeypatch.setattr(disk, step, full)
     with pytest.raises(RunError, match=r"No space left on device.*and resume"):
         api.vectors(text, tmp_path / "run", **SMALL)
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
