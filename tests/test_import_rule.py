@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"text"},
     "vectors": {"text", "data", "compiled", "disk", "run"},
     "search": {"text", "data", "run"},
-    "model": {"compiled"},
+    "model": {"compiled", "disk"},
     "objectives": {"data.batch", "train.job", "model"},
     "tasks": {"text", "data", "search", "model", "objectives", "train.job", "vectors", *DECODING},
     "train": {"data.batch", "disk", "run"},

@@ -15,8 +15,8 @@ import contextlib
 import fcntl
 import hashlib
 import importlib
+import json
 import os
-import pickle
 import pkgutil
 import subprocess
 import sys
@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
+
+from numba import types
 
 Loop = TypeVar("Loop")
 _HERE = "WORDLOOM_COMPILES"  # set in a process that was started to compile
@@ -67,14 +69,14 @@ class _Elsewhere:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
-    def load_overload(self, types: Any, target: Any) -> Any:
-        found = self._cache.load_overload(types, target)
+    def load_overload(self, arguments: Any, target: Any) -> Any:
+        found = self._cache.load_overload(arguments, target)
         if found is None and _may_start():
             with _alone(Path(self._cache.cache_path)):  # Numba's index knows no lock, and two writers lose an entry
-                found = self._cache.load_overload(types, target)
+                found = self._cache.load_overload(arguments, target)
                 if found is None:
-                    _compile(self._loop, types)
-                    found = self._cache.load_overload(types, target)
+                    _compile(self._loop, arguments)
+                    found = self._cache.load_overload(arguments, target)
         return found
 
 
@@ -94,13 +96,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _compile(loop: Any, types: Any) -> None:
+def _compile(loop: Any, arguments: Any) -> None:
     function = loop.py_func
-    wanted = pickle.dumps((function.__module__, function.__name__, types))  # to a process of our own, never to disk
-    start = "import sys; sys.path[:] = sys.argv[1:]; from wordloom.compiled import main; main()"
-    command = [sys.executable, "-c", start, *sys.path]
+    wanted = json.dumps([function.__module__, function.__name__, *map(_told, arguments)])
+    start = "import sys; sys.path[:] = sys.argv[2:]; from wordloom.compiled import main; main(sys.argv[1])"
+    command = [sys.executable, "-c", start, wanted, *sys.path]
     try:
-        done = subprocess.run(command, input=wanted, env={**os.environ, _HERE: "1"}, capture_output=True, check=False)
+        done = subprocess.run(command, env={**os.environ, _HERE: "1"}, capture_output=True, check=False)
         why = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2] if done.returncode else ""
     except OSError as error:
         why = str(error)
@@ -109,7 +111,27 @@ def _compile(loop: Any, types: Any) -> None:
         warnings.warn(f"{what}; the last bits of this run may differ from a later one's", stacklevel=2)
 
 
-def main() -> None:
+def main(wanted: str) -> None:
     """What the other process does."""
-    module, name, types = pickle.load(sys.stdin.buffer)
-    getattr(importlib.import_module(module), name).compile(types)
+    module, name, *arguments = json.loads(wanted)
+    getattr(importlib.import_module(module), name).compile(tuple(map(_meant, arguments)))
+
+
+def _told(kind: Any) -> Any:
+    """A Numba type in words: the name of a number's; ["array", of what, dimensions, layout]; ["tuple", of what ...]."""
+    if isinstance(kind, types.Array):
+        return ["array", str(kind.dtype), kind.ndim, kind.layout]
+    if isinstance(kind, (types.Tuple, types.UniTuple)):
+        return ["tuple", *map(_told, kind.types)]
+    return str(kind)
+
+
+def _meant(told: Any) -> Any:
+    """The type of which ``_told`` told."""
+    if isinstance(told, str):
+        return getattr(types, told)
+    what, *rest = told
+    if what == "tuple":
+        return types.BaseTuple.from_types([_meant(one) for one in rest])
+    dtype, dimensions, layout = rest
+    return types.Array(getattr(types, dtype), dimensions, layout)

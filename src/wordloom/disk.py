@@ -22,13 +22,13 @@ def write(path: Path, content: bytes | Callable[[Path], None]) -> None:
         path.write_bytes(content)
     else:
         content(path)
-    _sync(path)
+    sync(path)
 
 
 def rename(old: Path, new: Path) -> None:
     """Atomic; the folder entry has reached the disk on return."""
     os.replace(old, new)
-    _sync(new.parent)
+    sync(new.parent)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -38,16 +38,21 @@ def write_json(path: Path, value: object) -> None:
 
 
 def replace(path: Path, content: bytes | Callable[[Path], None]) -> None:
-    """``write`` beside the path, then ``rename``. RunError where the disk fails; what stood there is still whole."""
+    """``put``; RunError where the disk fails."""
+    try:
+        put(path, content)
+    except OSError as error:
+        raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
+
+
+def put(path: Path, content: bytes | Callable[[Path], None]) -> None:
+    """``write`` beside the path, then ``rename``. Whatever fails, what stood there is still whole, and nothing lies
+    beside it."""
     temporary = path.with_name(f".{path.name}.new")
     try:
         write(temporary, content)
         rename(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RunError(f"cannot write: {error.strerror}", where=path, cure=f"{cure_of(error)} and resume") from error
-    except BaseException:  # of what makes the content
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
@@ -75,7 +80,8 @@ def jsonable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to a file, or a folder's entries, has reached the disk on return."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
-from wordloom import compiled as compiling
+from wordloom import compiled
 
 # Widths at which a loop that its own process compiled differs from the same read from disk
 SCRIPT = """
@@ -29,8 +32,8 @@ def said(cache: Path, **environment: str) -> tuple[str, int]:
     """Hash of the results, and how often the process compiled the loss itself."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, check=True)
-    bits, compiled = done.stdout.split()
-    return bits, int(compiled)
+    bits, misses = done.stdout.split()
+    return bits, int(misses)
 
 
 def test_the_first_run_has_the_bits_of_the_second(tmp_path: Path) -> None:
@@ -39,14 +42,23 @@ def test_the_first_run_has_the_bits_of_the_second(tmp_path: Path) -> None:
 
 
 def test_a_process_that_may_start_none_compiles_itself(tmp_path: Path) -> None:
-    bits, compiled = said(tmp_path / "cache", WORDLOOM_COMPILES="1")
-    assert compiled == 1 and len(bits) == 40
+    bits, misses = said(tmp_path / "cache", WORDLOOM_COMPILES="1")
+    assert misses == 1 and len(bits) == 40
+
+
+@pytest.mark.parametrize("value", [
+    np.zeros((2, 3), np.float32), np.zeros(2, bool), np.zeros((2, 3)).T, np.zeros((4, 4))[::2, ::2], 1, True,
+    np.uint32(1), np.float32(1), (1, 2), (True, np.int64(1), np.zeros(1, np.int8)), ((1, 2), True),
+])  # fmt: skip
+def test_the_other_process_is_told_every_type(value: object) -> None:
+    kind = numba.typeof(value)
+    assert compiled._meant(json.loads(json.dumps(compiled._told(kind)))) == kind
 
 
 @pytest.mark.parametrize("executable", ["", "/opt/shop/server", None])
 def test_no_other_program_is_started(executable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    assert not compiling._may_start()
+    assert not compiled._may_start()
 
 
 def test_without_numba_s_compiler_the_loops_are_plain_python() -> None:
@@ -71,4 +83,4 @@ def test_a_compiler_that_fails_is_said_and_this_process_compiles(tmp_path: Path)
 
 def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert not compiling._may_start()
+    assert not compiled._may_start()

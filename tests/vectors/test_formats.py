@@ -378,7 +378,7 @@ def test_a_failing_disk_leaves_the_old_file(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"wordloom.vectors.formats.disk.{step}", fail)
+    monkeypatch.setattr(f"wordloom.disk.{step}", fail)
     monkeypatch.setattr(f"wordloom.vectors.formats.native.{step}", fail)
     with pytest.raises(BundleError, match=r"No space left on device\. Free disk space"):
         SAVERS[name](make(6), tmp_path / "v", overwrite=True)

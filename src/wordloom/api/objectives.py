@@ -23,7 +23,7 @@ from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture, reads_source
 from wordloom.model.convolution import ConvolutionArchitecture
-from wordloom.model.heads import TokenHead
+from wordloom.model.heads import refuse_narrow_table
 from wordloom.model.model import Model
 from wordloom.objectives.causal import Causal
 from wordloom.objectives.hybrid import Hybrid
@@ -116,7 +116,7 @@ def refuse_unfit(config: AnyObjective, arch: AnyArchitecture, preset: str) -> No
         raise ConfigError(f"{preset} {sees}: the {config.name} objective does not fit it", cure=cure)
     own_output = isinstance(config, CausalConfig) and config.softmax == "adaptive"
     if isinstance(config, (CausalConfig, SpansConfig, PermutedConfig)) and not own_output:
-        TokenHead(arch, transform=False, bias=False)  # refuses a token table of another width
+        refuse_narrow_table(arch)
 
 
 def predicted_share(config: AnyObjective) -> float:

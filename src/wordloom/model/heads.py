@@ -15,22 +15,28 @@ from wordloom.model.kernels import linear_cross_entropy
 from wordloom.model.layers import Linear, activate, cross_entropy_sum, dropout, linear, make_norm
 
 
+def refuse_narrow_table(arch: AnyArchitecture) -> None:
+    """Raises ConfigError for a token table of another width than the states: no matrix leads from one to the other."""
+    if arch.embedding_width not in (None, arch.width):
+        raise ConfigError(
+            f"tokens are read off their table, {arch.embedding_width} wide, from states {arch.width} wide",
+            where="model.embedding_width",
+            cure="leave it away, or pre-train with objective.name = 'masked'",
+        )
+
+
 class TokenHead(nn.Module):
     """Logits of tokens: states -> (transform) -> output matrix.
 
     The token table is the output matrix where the architecture is tied: it is passed in, not held, so that a tied
-    weight has one owner and is saved once. Else the head holds its own. Raises ConfigError without a transform for
-    a table of another width than the states: no matrix leads from one to the other.
+    weight has one owner and is saved once. Else the head holds its own. Without a transform as
+    `refuse_narrow_table`.
     """
 
     def __init__(self, arch: AnyArchitecture, transform: bool, bias: bool):
         super().__init__()
-        if not transform and arch.embedding_width not in (None, arch.width):
-            raise ConfigError(
-                f"tokens are read off their table, {arch.embedding_width} wide, from states {arch.width} wide",
-                where="model.embedding_width",
-                cure="leave it away, or pre-train with objective.name = 'masked'",
-            )
+        if not transform:
+            refuse_narrow_table(arch)
         width = arch.embedding_width or arch.width
         self.activation = arch.activation
         by_inputs = arch.init == "inputs"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from wordloom.compiled import from_disk
 from wordloom.model.native_loops import MATH
 
 f32 = np.float32
 
 
-@njit(fastmath=MATH, cache=True)
+@njit(fastmath=MATH)
 def int8_rows(x, w, scale, y, lo, hi):
     """y[:, lo:hi] += x[:, :K] @ (scale * w)[lo:hi].T; w (N, K) int8, scale (N,). Two rows at a time from the two halves
     of the range, as in `native_step`."""
@@ -38,8 +37,7 @@ def int8_rows(x, w, scale, y, lo, hi):
             y[r, n] += a0 * scale[n]
 
 
-@from_disk
-@njit(parallel=True, fastmath=MATH, cache=True)
+@njit(parallel=True, fastmath=MATH)
 def int8_rows_on_threads(x, w, scale, y, threads):
     N = w.shape[0]
     for part in prange(threads):

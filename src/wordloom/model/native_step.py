@@ -27,7 +27,7 @@ from wordloom.model.native_int8 import int8_rows, int8_rows_on_threads
 from wordloom.model.native_loops import MATH, exp
 
 f32 = np.float32
-_helper = njit(fastmath=MATH, cache=True)
+_helper = njit(fastmath=MATH)  # only `step` is kept on disk: a helper there would not see an edit of another file
 _inline = njit(inline="always", fastmath=MATH)
 PARALLEL = 1 << 17  # multiplications from which a product is worth a second thread: 5 us to wake it
 
@@ -107,8 +107,7 @@ def _rows(x, w, y, lo, hi):
             y[r, n] += a0
 
 
-@from_disk
-@njit(parallel=True, fastmath=MATH, cache=True)
+@njit(parallel=True, fastmath=MATH)
 def _rows_on_threads(x, w, y, threads):
     N = w.shape[0]
     for part in prange(threads):
@@ -325,7 +324,7 @@ def read_out(x, ends, end_scales, D, E, V, kind, scale, eps, rms, logits, thread
     _product(state, ends[LOGITS], ends[LOGITS + 1], end_scales[LOGITS], state.shape[1], logits, V, threads)
 
 
-@_helper
+@njit(fastmath=MATH, cache=True)
 def step(
     tokens, places, layers, ends, layer_scales, end_scales, widths, slots, eps, scales, keys, values, origin, first,
     local_first, column, turns, bias, seen, logits, threads,

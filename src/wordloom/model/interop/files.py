@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wordloom import disk
 from wordloom.errors import BundleError
 
 _WHOLE = "copy or download the folder again"
@@ -44,12 +45,11 @@ def atomic_folder(target: Path, overwrite: bool) -> Iterator[Path]:
         yield temp
         for path in temp.rglob("*"):
             if path.is_file():
-                _sync(path)
+                disk.sync(path)
         temp.chmod(0o755)  # mkdtemp makes it private
         if target.exists():
             os.replace(target, old)
-        os.replace(temp, target)
-        _sync(target.parent)
+        disk.rename(temp, target)
     except BaseException as error:
         shutil.rmtree(temp, ignore_errors=True)
         if old.exists() and not target.exists():
@@ -60,14 +60,6 @@ def atomic_folder(target: Path, overwrite: bool) -> Iterator[Path]:
             ) from None
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from wordloom.disk import cure_of, rename, write
+from wordloom.disk import cure_of, put
 from wordloom.errors import BundleError
 
 
@@ -22,16 +21,10 @@ def replace_file(path: Path, fill: Callable[[IO[bytes]], None], overwrite: bool)
         with temporary.open("wb") as file:
             fill(file)
 
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        write(temporary, content)
-        rename(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
+        put(path, content)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> BundleError:
