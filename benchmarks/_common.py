@@ -136,6 +136,11 @@ def ratio(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], key: str) ->
     }
 
 
+def command() -> str:
+    """What this benchmark was started with; kept beside each thing measured, as a part can be measured again alone."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
 def write(name: str, result: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

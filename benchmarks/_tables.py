@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -29,3 +30,12 @@ def cpu(r: dict[str, Any]) -> str:
         f"{name} {m['versions'][name]}" for name in ("numba", "gensim", "fasttext-wheel") if name in m["versions"]
     )
     return f"{m['processor']} ({m['microarchitecture']}), {m['cores']} cores, {versions}, {r['date'][:10]}. `{r['command']}`"
+
+
+def commands(measured: Iterable[Mapping[str, Any]]) -> str:
+    """The commands that measured these, each once."""
+    return ", ".join(f"`{command}`" for command in dict.fromkeys(one["command"] for one in measured))
+
+
+def times(ratio: dict[str, float]) -> str:
+    return f"**{ratio['of_medians']:.1f}x** [{ratio['lowest']:.1f}, {ratio['highest']:.1f}]"

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import _tables as md
 
-RESULTS = Path(__file__).parent / "results"
 
-
-def which_model() -> str:
-    parts = [
-        "# Which vectors, which model?",
+def which_model(result: Callable[[str], dict[str, Any] | None]) -> Iterator[str]:
+    """The page; ``result`` gives what benchmarks/results/NAME.json holds, or None."""
+    yield "# Which vectors, which model?"
+    yield (
         "Made by `python benchmarks/render.py` from `benchmarks/results/choice_*.json`; `wordloom choose vectors` makes such a "
         "table of your own texts, and that table, not this one, is the answer for them. Here every candidate has the same raw "
         "text and the same minutes to pre-train on it, and all are judged on the same test texts, those that also occur in "
-        "the training texts left out. *as good*: a paired test does not tell it from the best.",
-    ]
+        "the training texts left out. *as good*: a paired test does not tell it from the best."
+    )
     for name, title in CHOICES.items():
-        path = RESULTS / f"choice_{name}.json"
-        if path.exists():
-            parts += choice(json.loads(path.read_text(encoding="utf-8")), title)
-    cheap = RESULTS / "sst2_cheap.json"
-    if cheap.exists():
-        parts += from_labels_alone(json.loads(cheap.read_text(encoding="utf-8")))
-    settings = RESULTS / "word2vec_settings.json"
-    if settings.exists():
-        parts += settings_advice(json.loads(settings.read_text(encoding="utf-8")))
-    return "\n\n".join(parts) + "\n"
+        if (found := result(f"choice_{name}")) is not None:
+            yield from choice(found, title)
+    tasks = result("tasks")
+    if tasks is not None and CHEAP[0] in tasks["runs"]:
+        yield from from_labels_alone(tasks)
+    if (settings := result("word2vec_settings")) is not None:
+        yield from settings_advice(settings)
 
 
 def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:
@@ -40,15 +34,16 @@ def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:
         "pre-training and train on a CPU in minutes: `wordloom finetune textcnn-small DATA`. They classify and do nothing "
         "else. Sentiment of phrases, SST-2, 60,614 labels, 872 test sentences:"
     )
+    runs = {name: r["runs"][name] for name in CHEAP if name in r["runs"]}
     rows = []
-    for name, run in r["runs"].items():
+    for name, run in runs.items():
         gain = md.gain(run["paired"]["difference"])
-        rows.append([f"{name}-small", md.score(run["scores"]["accuracy"]), f"{gain} ({run['paired']['verdict']})",
-                     f"{run['model']['parameters'] / 1e6:.1f}"])  # fmt: skip
-    beside = next(iter(r["runs"].values()))["baseline"]
-    rows.append([beside["name"], md.score(beside["accuracy"]), "-", "-"])
+        rows.append([f"{name.removeprefix('sst2-')}-small", md.score(run["scores"]["accuracy"]),
+                     f"{gain} ({run['paired']['verdict']})", f"{run['model']['parameters'] / 1e6:.1f}"])  # fmt: skip
+    beside = next(iter(runs.values()))["baseline"]
+    rows.append([beside["name"], md.score(beside["scores"]["accuracy"]), "-", "-"])
     yield md.table(["", "accuracy, %", f"against {beside['name']}", "million parameters"], rows)
-    commands = ", ".join(f"`{run['command']}`" for run in r["runs"].values())
+    commands = ", ".join(f"`{run['command']}`" for run in runs.values())
     yield f"{md.machine(r)} {commands}; one seed, so differences of a point mean nothing."
 
 
@@ -90,6 +85,7 @@ def settings_advice(r: dict[str, Any]) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in lines)
 
 
+CHEAP = ("sst2-dan", "sst2-textcnn")
 CHOICES = {
     "sms": "SMS spam",
     "imdb-500": "Film reviews, 500 labels (IMDb)",

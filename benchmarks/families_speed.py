@@ -64,8 +64,7 @@ def main() -> None:
             kept[f"{case}, vocabulary {vocabulary}"] = compare(case, vocabulary, options)
     if not options.quick:
         facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat()}
-        command = " ".join(["python", "benchmarks/families_speed.py", *sys.argv[1:]])
-        facts |= {"command": command, "machine": common.machine(options.threads)}
+        facts |= {"machine": common.machine(options.threads)}
         common.write("families_speed", {**facts, "batch": [BATCH, LENGTH], "cases": kept})
 
 
@@ -76,6 +75,7 @@ def compare(case: str, vocabulary: int, options: argparse.Namespace) -> dict[str
     found = common.alternating(__file__, sides, options.runs, options.threads)
     ours, theirs = found["ours"], found["theirs"]
     row = {
+        "command": common.command(),
         "tokens_per_second": {side: round(common.median(r, "tokens_per_second")) for side, r in found.items()},
         "ratio_tokens_per_second": common.ratio(ours, theirs, "tokens_per_second"),
         "ratio_peak_memory": common.ratio(ours, theirs, "peak_memory_mb"),

@@ -71,7 +71,7 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "seed": options.seed,
-             "command": " ".join(["python", "benchmarks/finetuning.py", *sys.argv[1:]]),
+             "command": common.command(),
              "machine": common.machine(options.threads)}  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         names = ("model", "lr", "warmup", "threads", "seed")

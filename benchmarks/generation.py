@@ -84,7 +84,6 @@ def main() -> None:
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {
         "what": __doc__.split("\n")[0], "date": date.today().isoformat(),
-        "command": " ".join(["python", "benchmarks/generation.py", *sys.argv[1:]]),
         "machine": common.machine(options.threads), "prompt": PROMPT, "new_tokens": options.new or NEW, "sizes": {},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
@@ -97,7 +96,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 names = INT8_SIDES if kind == "int8" else SIDES
                 sides: dict[str, list[object]] = {s: [f"--side={s}", *shared, f"--kind={kind}"] for s in names}
                 runs = common.alternating(__file__, sides, options.runs, options.threads)
-                kinds[kind] = {**summary(size, kind, runs, options.family), "conditions": conditions()}
+                kinds[kind] = {
+                    **summary(size, kind, runs, options.family),
+                    "command": common.command(),
+                    "conditions": conditions(),
+                }
             found["sizes"][size] = {**facts, **kinds}
     if options.run is not None:
         found["agreement_of_a_trained_run"] = agreement_of_run(options.run)

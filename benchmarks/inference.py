@@ -165,8 +165,7 @@ def main() -> None:
             **(same_where_comparable(options, mine[0]["answers"], other[0]["answers"]) if task == "tag" else {}),
             "ratio_of_processor_time": common.ratio(other, mine, "cpu_seconds"),
         }
-    command = " ".join(["python benchmarks/inference.py", *sys.argv[1:]])
-    facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "command": command}
+    facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "command": common.command()}
     facts |= {"preset": options.preset, "batch": BATCH, "machine": common.machine(options.threads)}
     print(common.write("inference", {**facts, "tasks": found}))
 

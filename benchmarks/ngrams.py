@@ -306,9 +306,8 @@ def main() -> None:
         print("\n".join(lines(run.name, found[run.name])), flush=True)
     if not options.quick:
         facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat()}
-        command = " ".join(["python", "benchmarks/ngrams.py", *sys.argv[1:]])
         machine = common.machine(options.threads)
-        print(common.write("ngrams", {**facts, "command": command, "machine": machine, "runs": found}))
+        print(common.write("ngrams", {**facts, "command": common.command(), "machine": machine, "runs": found}))
 
 
 if __name__ == "__main__":

@@ -242,8 +242,7 @@ def main() -> None:
             print(f"{position}: {json.dumps(arms[position])}", file=sys.stderr, flush=True)
     print("\n".join(lines(arms, options.length)))
     if not options.quick:
-        command = " ".join(["python", "benchmarks/positions.py", *sys.argv[1:]])
-        facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "command": command}
+        facts = {"what": __doc__.split("\n")[0], "date": date.today().isoformat(), "command": common.command()}
         facts |= {"length": options.length, "steps": options.steps}
         print(common.write("positions", {**facts, "machine": common.machine(options.threads), "arms": arms}))
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -120,7 +119,7 @@ def main() -> None:
     if RESULT.exists():
         result = json.loads(RESULT.read_text("utf-8"))
     result |= {"date": date.today().isoformat(), "machine": common.machine(1), "steps": options.steps}
-    result |= {"seeds": options.seeds, "command": " ".join(["python benchmarks/recurrent.py", *sys.argv[1:]])}
+    result |= {"seeds": options.seeds, "command": common.command()}
     for group in options.only:
         corpus, arms = GROUPS[group]
         rows = []

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from _common import alternating, machine, median, ratio, write
+from _common import alternating, command, machine, median, ratio, write
 
 DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 LENGTH = 256
@@ -48,8 +48,7 @@ def main() -> None:
     if options.side:
         print(json.dumps(encode(options.side, folder, options.texts, options.threads)))
         return
-    command = " ".join(["python", "benchmarks/retrieval.py", *sys.argv[1:]])
-    facts = {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    facts = {"command": command(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     facts["machine"] = machine(options.threads)
     if options.speed:
         name, result = "retrieval_speed", speed(folder, options)

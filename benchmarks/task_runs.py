@@ -30,7 +30,8 @@ def result(run: Path, name: str) -> dict[str, Any]:
     if manifest["status"] != "finished":
         raise SystemExit(f"{run} is {manifest['status']}. Resume it first.")
     ours, theirs = (read_recipe(path).train for path in (run / "recipe.toml", RECIPES / f"{name}.toml"))
-    if ours != theirs.model_copy(update={"seed": ours.seed}):
+    said = theirs.model_dump(exclude_unset=True, exclude={"seed"})  # the run's own recipe also holds what is usual
+    if said != {key: value for key, value in ours.model_dump().items() if key in said}:
         raise SystemExit(f"{run} was trained otherwise than recipes/{name}.toml says now. Run the recipe again.")
     scores = json.loads((run / "scores.json").read_text("utf-8"))
     return {

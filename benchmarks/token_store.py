@@ -15,7 +15,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -25,8 +24,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import _common
+
 DATA = Path(os.environ.get("WORDLOOM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-RESULT = Path(__file__).parent / "results" / "token_store.json"
 
 
 def main() -> None:
@@ -40,8 +40,7 @@ def main() -> None:
         sys.exit(f"{packed} is not there: give --data")
     with tempfile.TemporaryDirectory() as folder:
         result = compare(Path(folder), gzip.decompress(packed.read_bytes()), options.runs, options.vocabulary)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _common.write("token_store", result)
     print(json.dumps({k: v for k, v in result.items() if k != "machine"}, indent=2))
 
 
@@ -70,7 +69,7 @@ def compare(folder: Path, raw: bytes, runs: int, vocabulary: int) -> dict[str, A
             sys.exit(f"the sides disagree: {facts_ours['tokens']} tokens, {facts_theirs['peer_tokens']} in the peer")
     return {
         "what": "MB/s of raw text to ids on disk",
-        "command": " ".join(["python", "benchmarks/token_store.py", *sys.argv[1:]]),
+        "command": _common.command(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": "none: nothing is random",
         "text_mb": megabytes,
@@ -81,8 +80,7 @@ def compare(folder: Path, raw: bytes, runs: int, vocabulary: int) -> dict[str, A
         "target_disk_ratio": 1.1,
         **facts,
         "runs": {"wordloom": ours, "datasets_map": theirs, "datasets_reading_seconds": reading},
-        "machine": machine(),
-        "versions": versions(),
+        "machine": _common.machine(os.cpu_count() or 1),
     }
 
 
@@ -123,25 +121,6 @@ def build_theirs(folder: Path, text: Path) -> tuple[float, float, dict[str, Any]
     size = sum(path.stat().st_size for path in cache.rglob("cache-*.arrow"))
     tokens = sum(len(row) for chunk in ids.data.column("input_ids").chunks for row in chunk)
     return seconds, read, {"peer_tokens": tokens, "peer_disk_bytes": size}
-
-
-def machine() -> dict[str, Any]:
-    model = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": model, "cores": cores, "system": platform.platform(terse=True)}
-
-
-def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("wordloom", "tokenizers", "transformers", "datasets", "numba", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def options_of(description: str | None, modes: list[str]) -> argparse.ArgumentPa
 
 def report(name: str, script: str, measure: Callable[[], dict[str, Any]]) -> None:
     """Measure, and write benchmarks/results/NAME.json."""
-    head = {"command": " ".join(["python", f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
+    head = {"command": _common.command(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _common.machine(THREADS)}  # fmt: skip
     print(_common.write(name, {**head, **measure()}))
 
