@@ -67,7 +67,9 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
                 f"`recipes/{name}.toml`",
                 f"{run['model']['parameters'] / 1e6:.1f} M",
                 f"{run.get('median_seconds', run['seconds']) / 60:.0f} min, {run['threads']} thread{'s' * (run['threads'] > 1)}",
-                "; ".join(f"{key} {md.score(found)}" for key, found in run["scores"].items() if _in_percent(key, found)),
+                "; ".join(
+                    f"{key} {md.score(found)}" for key, found in run["scores"].items() if _in_percent(key, found)
+                ),
                 f"{beside['name']}: {md.score(beside['scores'][run['main']])}" if beside else "-",
                 md.gain(paired["difference"]) if paired else "-",
                 _over_seeds(run.get("seeds", [])),
