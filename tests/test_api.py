@@ -157,3 +157,29 @@ def test_files_read_alike_share_a_line(tmp_path: Path) -> None:
     lines = descriptions((a, None, b, c))
     assert len(lines) == 2 and lines[0].startswith(f"{train}, {test}: ") and lines[1] == c.columns
     assert len(a.columns) - len(str(train)) < 140 and "--text, --label, --kind (text=...)" in a.columns
+
+
+class _Seen(Exception):
+    """Holds the texts from which a tokenizer would be learned."""
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_a_preset_s_tokenizer_reads_the_training_part_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """Not the part set aside for validation, nor labels that --labels leaves out."""
+    labelled = (f"so w{i}\t{'pos' if i % 2 else 'neg'}\n" if task == "classify" else f"w{i} O\n\n" for i in range(20))
+    path = tmp_path / "data.tsv"
+    path.write_text(("text\tlabel\n" if task == "classify" else "") + "".join(labelled))
+
+    def stop(_model: str, _recipe: object, texts: list[str]) -> None:
+        raise _Seen(*texts)
+
+    module = "finetuning" if task == "classify" else "solving"
+    monkeypatch.setattr(f"wordloom.api.{module}.open_start", stop)
+    counts = []
+    for settings in ({}, {"data.labels": 10}):
+        with pytest.raises(_Seen) as seen:
+            api.finetune("bert-tiny", path, tmp_path / "run", task=task, **{"data.valid_fraction": 0.5, **settings})
+        counts.append(len(set(seen.value.args)))
+    assert max(counts) <= 10 and 0 < counts[1] < counts[0]

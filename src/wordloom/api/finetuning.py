@@ -103,12 +103,12 @@ def finetune(
     test = read(data_config.test, data_config, task_config) if data_config.test else None
     for line in descriptions((train, valid, test)):
         say(line, quiet)
+    parts = divide(train, valid, test, data_config, chosen.train.seed)
     if linear:
-        parts = divide(train, valid, test, data_config, chosen.train.seed)
         return finetune_linear(
             model, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet
         )
-    start = open_start(model, chosen, train.texts)
+    start = open_start(model, chosen, parts.train.texts)
     _refuse(start.arch, task_config)
     refuse_lora(start, chosen)
     if resume and chosen.compare is not None:
@@ -118,7 +118,6 @@ def finetune(
 
         data_parts = (train, valid, test)
         return finetune_seeds(start, data_parts, chosen, out, seeds, resume=resume, overwrite=overwrite, quiet=quiet)
-    parts = divide(train, valid, test, data_config, chosen.train.seed)
     return finetune_parts(start, parts, chosen, out, resume=resume, overwrite=overwrite, baseline=baseline, quiet=quiet)
 
 

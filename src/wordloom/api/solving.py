@@ -119,11 +119,11 @@ def finetune_task(
     for part in (train, valid, test):
         if part is not None:
             say(part.columns, quiet)
-    start = open_start(model, chosen, list(train.texts()))
+    parts = divide_records(train, valid, test, data_config, chosen.train.seed)
+    start = open_start(model, chosen, list(parts.train.texts()))
     refuse_nearsighted(start.arch, task)
     kind.refuse(start.arch)
     refuse_lora(start, chosen)
-    parts = divide_records(train, valid, test, data_config, chosen.train.seed)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "baseline": baseline, "quiet": quiet}
     return finetune_records(kind, start, parts, chosen, out, **how)
 

@@ -76,7 +76,7 @@ def bundle_folder(path: str | Path) -> Path:
 
 
 def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
-    """Resolve MODEL. ``texts`` train the tokenizer where a preset comes with none."""
+    """Resolve MODEL. ``texts`` train the tokenizer where a preset comes with none: those of the training part alone."""
     name = str(model)
     if not Path(name).exists():
         if name in presets.PRESETS:
