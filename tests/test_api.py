@@ -159,7 +159,7 @@ def test_files_read_alike_share_a_line(tmp_path: Path) -> None:
     assert len(a.columns) - len(str(train)) < 140 and "--text, --label, --kind (text=...)" in a.columns
 
 
-class _Seen(Exception):
+class _SeenError(Exception):
     """Holds the texts from which a tokenizer would be learned."""
 
 
@@ -173,13 +173,13 @@ def test_a_preset_s_tokenizer_reads_the_training_part_alone(
     path.write_text(("text\tlabel\n" if task == "classify" else "") + "".join(labelled))
 
     def stop(_model: str, _recipe: object, texts: list[str]) -> None:
-        raise _Seen(*texts)
+        raise _SeenError(*texts)
 
     module = "finetuning" if task == "classify" else "solving"
     monkeypatch.setattr(f"wordloom.api.{module}.open_start", stop)
     counts = []
     for settings in ({}, {"data.labels": 10}):
-        with pytest.raises(_Seen) as seen:
+        with pytest.raises(_SeenError) as seen:
             api.finetune("bert-tiny", path, tmp_path / "run", task=task, **{"data.valid_fraction": 0.5, **settings})
         counts.append(len(set(seen.value.args)))
     assert max(counts) <= 10 and 0 < counts[1] < counts[0]
