@@ -123,6 +123,10 @@ _ALBERT = {
 _ALBERT_DEFAULTS = {**_START, "objective.ngram": 3, "objective.sentence_order": True}
 _ROBERTA_DEFAULTS = {**_START, **_BYTES, "objective.documents": "separated"}
 _SPANS = {**_BYTES, "objective.name": "spans"}
+# Pre-training begins with every matrix at 0.02: from the authors' values (the table at 1, matrices at 1 / sqrt(inputs)),
+# which their Adafactor scales its steps by, T5-tiny is at unigrams after 1,500 steps of Muon or AdamW, and the states of
+# v1.1-tiny serve a probe less than random ones (docs/LOG.md).
+_T5_DEFAULTS = {**_SPANS, "model.init": "normal", "model.init_std": 0.02}
 _T5 = {
     "position": "t5",
     "types": 0,
@@ -208,12 +212,12 @@ def _t5() -> dict[str, Preset]:
     rows = {}
     for size in SIZES:
         values = {**_size(size), **_T5, **({"layers": 6, "decoder_layers": 6} if size == "small" else {})}
-        rows[f"t5-{size}"] = Preset({"decoder_layers": values["layers"], **values}, _RAFFEL, _SPANS)
+        rows[f"t5-{size}"] = Preset({"decoder_layers": values["layers"], **values}, _RAFFEL, _T5_DEFAULTS)
         values |= {"activation": "gelu_tanh", "gated": True, "tied": False, "output_scale": False}
         values["ffn_width"] = 2048 if size == "base" else 2 * values["width"]
         if size == "small":
             values |= {"layers": 8, "decoder_layers": 8, "heads": 6, "attention_width": 384}
-        rows[f"t5v1.1-{size}"] = Preset({"decoder_layers": values["layers"], **values}, _RAFFEL, _SPANS)
+        rows[f"t5v1.1-{size}"] = Preset({"decoder_layers": values["layers"], **values}, _RAFFEL, _T5_DEFAULTS)
     return rows
 
 
