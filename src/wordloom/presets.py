@@ -124,8 +124,8 @@ _ALBERT_DEFAULTS = {**_START, "objective.ngram": 3, "objective.sentence_order": 
 _ROBERTA_DEFAULTS = {**_START, **_BYTES, "objective.documents": "separated"}
 _SPANS = {**_BYTES, "objective.name": "spans"}
 # Pre-training begins with matrices of 0.02: from the authors' values (the table at 1, matrices at 1 / sqrt(inputs)),
-# by which their Adafactor scales its steps, T5-tiny is at unigrams after 1,500 steps of Muon, and the states of v1.1-tiny
-# serve a probe less than random ones (docs/LOG.md).
+# by which their Adafactor scales its steps, T5-tiny is at unigrams after 1,500 steps of Muon, and the states of
+# v1.1-tiny serve a probe less than random ones (docs/LOG.md).
 _T5_DEFAULTS = {**_SPANS, "model.init": "normal", "model.init_std": 0.02}
 _T5 = {
     "position": "t5",
