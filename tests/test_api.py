@@ -127,6 +127,32 @@ def test_compare_draws_the_same_examples_for_every_arm(runs: Runs, tmp_path: Pat
     assert len(by_hand) == 40 and accuracy == pytest.approx(np.mean(by_hand))
 
 
+def test_compare_sets_another_start_beside(runs: Runs, tmp_path: Path) -> None:
+    """The gain counted by hand from both arms' answers; a start that is not there is refused before anything runs."""
+    test = tiny.write_labelled(tmp_path / "test.csv", 20, seed=8)
+    values = {**tiny.TRAIN, "data.train": str(runs.labelled), "data.test": str(test), "compare.seeds": [0, 1],
+              "model.start": str(runs.folder / "finetuned"), "compare.beside": str(runs.folder / "pretrained"),
+              "task.name": "classify"}  # fmt: skip
+    result = api.run_recipe(wordloom.config.Recipe(), tmp_path / "run", quiet=True, **values)
+    (row,) = result.scores["gain"]["rows"]
+    right = {}
+    for arm in ("pretrained", "beside"):
+        lines = [(tmp_path / f"run/arms/{arm}-all-{s}/predictions.jsonl").read_text().splitlines() for s in (0, 1)]
+        right[arm] = [row["gold"] == row["predicted"] for seed in lines for row in map(json.loads, seed)]
+    by_hand = np.mean(right["pretrained"]) - np.mean(right["beside"])
+    assert row["gain_over_beside"]["value"] == pytest.approx(by_hand)
+    for arm, start in (("pretrained", "finetuned"), ("beside", "pretrained")):
+        manifest = json.loads((tmp_path / f"run/arms/{arm}-all-0/manifest.json").read_text())
+        assert manifest["parent"] == str(runs.folder / start)
+    assert any(f"against {runs.folder / 'pretrained'}" in note for note in result.notes)
+    assert f"Gain over {runs.folder / 'pretrained'}" in (tmp_path / "run/report.html").read_text()
+    with pytest.raises(ConfigError, match="no such folder and no such preset"):
+        api.run_recipe(
+            wordloom.config.Recipe(), tmp_path / "no", quiet=True, **{**values, "compare.beside": "runs/gone"}
+        )
+    assert not (tmp_path / "no").exists()
+
+
 def test_scores_are_those_of_the_saved_model(runs: Runs, tmp_path: Path) -> None:
     """What scores.json says is what the folder answers: nothing is measured before the last change."""
     test = tiny.write_labelled(tmp_path / "test.csv", 20, seed=8)

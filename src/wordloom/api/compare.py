@@ -45,11 +45,14 @@ class Row:
         arms = {name: _score(gain_over_seeds(c, np.zeros_like(c))) for name, c in self.correct.items()}
         row: dict[str, Any] = {"labels": self.labels, "seeds": len(self.correct["tfidf"]), "arms": arms}
         main = "pretrained"
-        for other, key in (("random", "gain"), ("tfidf", "gain_over_tfidf")):
+        for other, gained, judged in (
+            ("random", "gain", "verdict"),
+            ("tfidf", "gain_over_tfidf", "verdict_tfidf"),
+            ("beside", "gain_over_beside", "verdict_beside"),
+        ):
             if other in self.correct and main in self.correct:
                 gain = self.gain(main, other)
-                row[key] = _score(gain)
-                row["verdict" if key == "gain" else "verdict_tfidf"] = _verdict(gain)
+                row[gained], row[judged] = _score(gain), _verdict(gain)
         return row
 
 
@@ -59,10 +62,12 @@ def compare(
     recipe: Recipe,
     run: Run,
     *,
-    arms: tuple[str, ...] = ("pretrained", "random"),
+    random: bool = True,
+    beside: Start | None = None,
     quiet: bool = False,
 ) -> Result:
-    """Fill ``run``: RUN/arms/ARM-LABELS-SEED for every combination (finished ones are kept), then the table.
+    """Fill ``run``: RUN/arms/ARM-LABELS-SEED for every combination (finished ones are kept), then the table. The arms
+    are ``start`` ("pretrained"), another start where one stands ``beside`` it, and the random weights of ``start``.
 
     The examples drawn and the validation part are the same for all arms of a (label count, seed). RUN/bundle is
     the first arm's model of the largest label count and the best validation score.
@@ -70,11 +75,15 @@ def compare(
     train, valid, test = data
     test = _refuse_incomparable(train, test)
     config = recipe.compare or CompareConfig()
-    starts = {"pretrained": start, "random": start.randomly()}
+    starts = {"pretrained": start}
+    if beside is not None:
+        starts["beside"] = beside
+    if random:
+        starts["random"] = start.randomly()
     rows = []
     for labels in config.labels:
         count = len(train) if labels == "all" else labels
-        correct: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*arms, "tfidf")}
+        correct: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*starts, "tfidf")}
         for seed in config.seeds:
             chosen = required(recipe.data, "data", "compare").model_copy(
                 update={"labels": None if labels == "all" else labels}
@@ -83,14 +92,12 @@ def compare(
             seeded = recipe.model_copy(
                 update={"train": recipe.train.model_copy(update={"seed": seed}), "data": chosen, "compare": None}
             )
-            for arm in arms:
-                say(f"\n{arm}, {count} labels, seed {seed}", quiet)
-                correct[arm].append(
-                    _arm(run.path / "arms" / f"{arm}-{labels}-{seed}", starts[arm], parts, seeded, quiet)
-                )
+            for arm, begins in starts.items():
+                say(f"\n{begins.name if arm == 'beside' else arm}, {count} labels, seed {seed}", quiet)
+                correct[arm].append(_arm(run.path / "arms" / f"{arm}-{labels}-{seed}", begins, parts, seeded, quiet))
             correct["tfidf"].append(_tfidf(parts, test, classify_config(recipe)))
         rows.append(Row(count, {name: np.stack(values) for name, values in correct.items()}))
-    return _finish(run, rows, arms[0], config, train, test, quiet)
+    return _finish(run, rows, config, train, test)
 
 
 def _refuse_incomparable(train: Examples, test: Examples | None) -> Examples:
@@ -138,18 +145,16 @@ def _same(gold: Any, predicted: Any) -> bool:
     return set(gold) == set(predicted) if isinstance(gold, list) else gold == predicted
 
 
-def _finish(
-    run: Run, rows: list[Row], arm: str, config: CompareConfig, train: Examples, test: Examples, quiet: bool
-) -> Result:
-    best = _best_run(run, arm, config)
+def _finish(run: Run, rows: list[Row], config: CompareConfig, train: Examples, test: Examples) -> Result:
+    best = _best_run(run, config)
     keep_bundle(run, best / "bundle")
     shown = json.loads((best / "scores.json").read_text(encoding="utf-8"))
     last = rows[-1].to_json()
     values = {
         "main": MAIN["single"],
-        "scores": {"accuracy": last["arms"][arm]},
+        "scores": {"accuracy": last["arms"]["pretrained"]},
         "examples": len(test),
-        "gain": {"metric": "accuracy", "rows": [row.to_json() for row in rows]},
+        "gain": {"metric": "accuracy", "beside": config.beside, "rows": [row.to_json() for row in rows]},
         **{k: shown[k] for k in ("confusion", "calibration", "worst") if k in shown},
     }
     run.write_scores(values)
@@ -161,22 +166,22 @@ def _finish(
         data={name: {"read as": p.columns, "examples": len(p)} for name, p in parts.items()},
     )
     run.finish()
-    notes = [*gain_table(rows), *(_sentence(row) for row in rows)]
+    notes = [*gain_table(rows, config.beside), *(line for row in rows for line in _sentences(row, config.beside))]
     return Result(run.path, "compare", values, notes, render(run.path))
 
 
-def _best_run(run: Run, arm: str, config: CompareConfig) -> Path:
+def _best_run(run: Run, config: CompareConfig) -> Path:
     """The run of the largest label count whose validation part scored best."""
 
     def validation(folder: Path) -> tuple[float, float]:
         kept = read_manifest(folder)["validation"]
         return kept["scores"][kept["metric"]], -kept["scores"]["loss"]
 
-    return max((run.path / "arms" / f"{arm}-{config.labels[-1]}-{seed}" for seed in config.seeds), key=validation)
+    return max((run.path / "arms" / f"pretrained-{config.labels[-1]}-{seed}" for seed in config.seeds), key=validation)
 
 
-def gain_table(rows: list[Row]) -> list[str]:
-    names = list(rows[0].correct)
+def gain_table(rows: list[Row], beside: str | None = None) -> list[str]:
+    names, titles = list(rows[0].correct), {"tfidf": BASELINE, "beside": str(beside)}
     body = []
     for row in rows:
         arms = row.to_json()["arms"]
@@ -184,17 +189,25 @@ def gain_table(rows: list[Row]) -> list[str]:
             f"{100 * arms[n]['value']:.1f} [{100 * arms[n]['low']:.1f}, {100 * arms[n]['high']:.1f}]" for n in names
         ]
         body.append([f"{row.labels} labels", *cells])
-    return table(body, ["accuracy, %", *(BASELINE if n == "tfidf" else n for n in names)])
+    return table(body, ["accuracy, %", *(titles.get(n, n) for n in names)])
 
 
-def _sentence(row: Row) -> str:
-    if "random" not in row.correct:
-        names = ("the model", BASELINE)
-        gain = gain_over_seeds(row.correct["pretrained"], row.correct["tfidf"], names=names)
-        return f"{row.labels} labels, against {BASELINE}: {gain.verdict}"
-    gain = row.gain("pretrained", "random")
-    size = f"{100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    return f"{row.labels} labels: pre-training gains {size} over random weights ({gain.verdict})"
+def _sentences(row: Row, beside: str | None) -> list[str]:
+    lines = []
+    if "random" in row.correct:
+        gain = row.gain("pretrained", "random")
+        lines.append(f"{row.labels} labels: pre-training gains {_size(gain)} over random weights ({gain.verdict})")
+    if "beside" in row.correct:
+        gain = row.gain("pretrained", "beside")
+        lines.append(f"{row.labels} labels: {_size(gain)} against {beside} ({_verdict(gain)})")
+    if not lines:
+        gain = gain_over_seeds(row.correct["pretrained"], row.correct["tfidf"], names=("the model", BASELINE))
+        lines.append(f"{row.labels} labels, against {BASELINE}: {gain.verdict}")
+    return lines
+
+
+def _size(gain: Paired) -> str:
+    return f"{100 * gain.difference:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def _score(gain: Paired) -> dict[str, float]:
@@ -221,7 +234,7 @@ def finetune_seeds(
         if resume:
             refuse_changes(run, several, {**TABLES, "compare": CompareConfig})
         run.update_manifest(parent=start.name)
-        return compare(start, (train, valid, test), several, run, arms=("pretrained",), quiet=quiet)
+        return compare(start, (train, valid, test), several, run, random=False, quiet=quiet)
 
 
 def read_all(recipe: Recipe, quiet: bool) -> Data:

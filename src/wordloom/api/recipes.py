@@ -11,7 +11,7 @@ import torch
 from wordloom import demo as corpus_demo
 from wordloom.api.checking import check
 from wordloom.api.choosing import choose
-from wordloom.api.compare import compare, finished, keep_bundle, read_all
+from wordloom.api.compare import Data, compare, finished, keep_bundle, read_all
 from wordloom.api.finetuning import DEFAULTS, finetune, finetune_parts
 from wordloom.api.labelled import divide
 from wordloom.api.linear import is_linear_start
@@ -19,7 +19,7 @@ from wordloom.api.loading import load
 from wordloom.api.pretraining import pretrain, refuse_impossible
 from wordloom.api.results import Result, say
 from wordloom.api.settings import recipe_from, refuse_changes, required
-from wordloom.api.start import fitting, open_start, preferred
+from wordloom.api.start import Start, fitting, open_start, preferred
 from wordloom.api.word2vec import vectors
 from wordloom.config import (
     ChooseConfig,
@@ -70,9 +70,9 @@ def run_recipe(
     """Perform a recipe.
 
     [corpus] alone pre-trains; [data] alone fine-tunes; both pre-train into OUT/pretrained and fine-tune from it;
-    [compare] fine-tunes from random weights too, at every label count and seed it names. [vectors], with [corpus],
-    trains word vectors; with [data] and model.start = "word2vec" a classifier on them. [choose] compares kinds of
-    vectors on [data], or objectives on [corpus].
+    [compare] fine-tunes from random weights too, and from its other start, at every label count and seed it names.
+    [vectors], with [corpus], trains word vectors; with [data] and model.start = "word2vec" a classifier on them.
+    [choose] compares kinds of vectors on [data], or objectives on [corpus].
     """
     chosen = recipe_from(settings, TABLES, base=recipe)
     if chosen.choose is not None:
@@ -98,7 +98,8 @@ def run_recipe(
             refuse_impossible(chosen)
         if chosen.compare is not None and chosen.data.test is None:
             raise ConfigError("a comparison needs a test file", where="[data]", cure="set data.test")
-        read_all(_second_stage(chosen), quiet=True)
+        second = _second_stage(chosen)
+        _beside(second, read_all(second, quiet=True))
     with Run.open(out) if resume else Run.create(out, values, "compare", overwrite) as run:
         if resume:
             refuse_changes(run, chosen, TABLES)
@@ -121,7 +122,7 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     start = open_start(model, second, data[0].texts)
     run.update_manifest(parent=model)
     if recipe.compare is not None:
-        return compare(start, data, second, run, quiet=quiet)
+        return compare(start, data, second, run, beside=_beside(second, data), quiet=quiet)
     parts = divide(*data, required(second.data, "data", "run"), second.train.seed)
     folder, notes = run.path / "finetuned", ["the fine-tuning had finished before, and was kept"]
     if not finished(folder):
@@ -132,6 +133,12 @@ def stages(run: Run, recipe: Recipe, *, quiet: bool) -> Result:
     run.write_scores(scores)
     run.finish()
     return Result(run.path, "finetune", scores, notes, render(run.path))
+
+
+def _beside(recipe: Recipe, data: Data) -> Start | None:
+    if recipe.compare is None or recipe.compare.beside is None:
+        return None
+    return open_start(recipe.compare.beside, recipe, data[0].texts)
 
 
 def _second_stage(recipe: Recipe) -> Recipe:

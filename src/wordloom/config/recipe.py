@@ -31,6 +31,7 @@ class CompareConfig(Strict):
 
     labels: tuple[int | Literal["all"], ...] = ("all",)
     seeds: tuple[int, ...] = (0, 1, 2)
+    beside: str | None = Field(None, description="another start, fine-tuned alike: what model.start was made from, say")
 
 
 PretrainedBy = Literal["causal", "masked", "hybrid", "replaced", "permuted", "spans"]

@@ -42,9 +42,11 @@ scores.json ::
                 "p": 0.03, "verdict": "no difference" | any sentence},
      "gain": {"metric": "accuracy",       # the same fine-tuning from pre-trained and from random weights
               "rows": [{"labels": 200, "seeds": 3,
-                        "arms": {"pretrained": score, "random": score, "tfidf": score, ...},
+                        "arms": {"pretrained": score, "random": score, "tfidf": score, "beside": score},
                         "gain": score,    # pretrained - random, paired
-                        "verdict": "better" | "worse" | "no difference"}, ...]},
+                        "verdict": "better" | "worse" | "no difference",
+                        "gain_over_beside": score, "verdict_beside": ...}, ...],
+              "beside": name of another start, or null},
      "choose": {"metric": "accuracy", "recommended": name, "advice": [sentences], "changes": [sentences],
                 "notes": [sentences], "left_out": {title: reason},
                 "rows": [{"name": name, "title": "...", "score": score, "pretraining": seconds | null,

@@ -254,11 +254,12 @@ def _gain(gain: Any) -> dict[str, Any] | None:
         return None
     key = str(gain.get("metric", "accuracy"))
     name, percent, _ = MEASURES.get(key, (words(key), False, ""))
+    titles = {**ARMS, "beside": str(gain.get("beside"))}
     rows, groups = [], []
     names: dict[str, str] = {}
     for row in gain["rows"]:
         bars = {k: b for k, b in ((k, as_bar(v)) for k, v in (row.get("arms") or {}).items()) if b}
-        names |= {k: ARMS.get(k, words(k)) for k in bars}
+        names |= {k: titles.get(k, words(k)) for k in bars}
         label = number(row.get("labels"))
         rows.append(
             {
@@ -267,6 +268,8 @@ def _gain(gain: Any) -> dict[str, Any] | None:
                 "arms": bars,
                 "gain": as_bar(row.get("gain")),
                 "verdict": row.get("verdict"),
+                "gain_over_beside": as_bar(row.get("gain_over_beside")),
+                "verdict_beside": row.get("verdict_beside"),
                 "ranges": {k: span(b, key) for k, b in bars.items()},
             }
         )
