@@ -45,6 +45,27 @@ def sms(r: dict[str, Any]) -> Iterator[str]:
     yield md.table(["score, %", "from runs/imdb-pretrain", "TF-IDF + logistic regression"], rows)
 
 
+def transfer(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Supervised pre-training: SST-2 before IMDb"
+    before = r["before"]
+    yield (
+        f"{md.machine(r)} loom-tiny that has read baby10m, fine-tuned on {before['task']} first (accuracy {md.score(before['accuracy'])} of "
+        f"{before['examples']:,}), and then on reviews; beside it the same without the first. `{r['command']}`"
+    )
+    header = ["labels", "seeds", "SST-2 first", "without", "random weights", "TF-IDF + LR", "gain of SST-2"]
+    arms = ("pretrained", "beside", "random", "tfidf")
+    body = [
+        [
+            f"{row['labels']:,}",
+            str(row["seeds"]),
+            *(md.score(row["arms"][a]) for a in arms),
+            md.gain(row["gain_over_beside"]),
+        ]
+        for row in r["rows"]
+    ]
+    yield md.table(header, body)
+
+
 def demo(r: dict[str, Any]) -> Iterator[str]:
     yield "## The demo"
     yield f"{md.machine(r)} `{r['command']}`: {r['seconds']:.0f} s without set-up, {r['peak_memory_gb']:.1f} GB at most. {r['text']}"

@@ -5,6 +5,8 @@
     wordloom run recipes/chnsenticorp-pretrain.toml -o runs/chnsenticorp-pretrain   (and chnsenticorp)
     python benchmarks/quality.py chnsenticorp
     python benchmarks/quality.py sms                                 (trains: ten folds from runs/imdb-pretrain)
+    wordloom run recipes/imdb-500-after-sst2.toml -o runs/imdb-500-after-sst2       (after recipes/sst2-loom-tiny.toml)
+    python benchmarks/quality.py transfer
 
 Writes benchmarks/results/quality_NAME.json.
 """
@@ -65,6 +67,13 @@ def comparison(run: Path) -> dict[str, Any]:
 def imdb(runs: Path) -> dict[str, Any]:
     rows = [comparison(run) for n in (500, 5000, 25000) if (run := runs / f"imdb-{n}").joinpath("scores.json").exists()]
     return {"pretraining": pretraining_facts(runs / "imdb-pretrain"), "rows": rows}
+
+
+def transfer(runs: Path) -> dict[str, Any]:
+    """Another task's labels first: what the model scored on them, and what they gain on the second task."""
+    first = read_json(runs / "sst2-loom-tiny" / "scores.json")
+    before = {"task": "SST-2", "accuracy": first["scores"]["accuracy"], "examples": first["examples"]}
+    return {"before": before, "rows": [comparison(runs / "imdb-500-after-sst2")]}
 
 
 def chnsenticorp(runs: Path) -> dict[str, Any]:
@@ -162,12 +171,15 @@ def _fold(start: Any, parts: Any, recipe: Recipe, folder: Path) -> np.ndarray:
     return result.predictor.predict_proba(parts.test.texts)
 
 
+SETS = {"imdb": imdb, "chnsenticorp": chnsenticorp, "sms": sms, "transfer": transfer}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("imdb", "chnsenticorp", "sms"))
+    parser.add_argument("name", choices=list(SETS))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_args()
-    values = {"imdb": imdb, "chnsenticorp": chnsenticorp, "sms": sms}[given.name](given.runs)
+    values = SETS[given.name](given.runs)
     facts = {"command": f"python benchmarks/quality.py {given.name}", "date": f"{date.today()}"}
     print(_common.write(f"quality_{given.name}", {**facts, "machine": _common.machine(2), **values}))
 

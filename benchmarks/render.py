@@ -30,6 +30,7 @@ SECTIONS: list[tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = [
     ("quality_imdb", _labels.imdb),
     ("quality_imdb_30min", _labels.imdb_before),
     ("quality_sms", _labels.sms),
+    ("quality_transfer", _labels.transfer),
     ("quality_chnsenticorp", _labels.chnsenticorp),
     ("demo", _labels.demo),
     ("word2vec_speed", _word2vec.word2vec_speed),
