@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from wordloom.errors import BundleError, ConfigError
+from wordloom.errors import ConfigError
+from wordloom.model.stored import Stored
 
 Position = Literal["learned", "sinusoidal", "rotary", "alibi", "t5", "xl", "none"]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
@@ -13,7 +14,7 @@ TABLES: tuple[Position, ...] = ("learned", "sinusoidal")  # positions with a tab
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Stored):
     """Values of one Transformer stack. Each slot is described once, here, and tested once.
 
     width is D, heads is H (D divisible by H), ffn_width is F, max_positions the longest document. dropout falls on
@@ -179,23 +180,6 @@ class Architecture:
     def is_local(self, layer: int) -> bool:
         """Whether this layer, numbered from 0, sees its window only."""
         return self.window is not None and layer % self.global_every != 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Architecture:
-        """Raises BundleError on missing, unknown or impossible values: they come from a saved folder."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise BundleError(
-                f"unknown architecture keys {', '.join(sorted(unknown))}", cure="open it with the version that wrote it"
-            )
-        try:
-            return cls(**values)
-        except (TypeError, ConfigError) as error:
-            what = error.what if isinstance(error, ConfigError) else f"architecture is incomplete: {error}"
-            raise BundleError(what, cure="write the folder again") from None
 
 
 def _refuse(name: str, value: object, least: int) -> None:

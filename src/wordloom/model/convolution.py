@@ -12,8 +12,8 @@ has a state, and a text may be shorter than a filter. His bound on the norm of t
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from wordloom.errors import ConfigError
 from wordloom.model.layers import Embedding, linear
-from wordloom.model.recurrent import from_values, locked_mask
+from wordloom.model.recurrent import locked_mask
+from wordloom.model.stored import WithoutSlots
 
 
 @dataclass(frozen=True)
-class ConvolutionArchitecture:
+class ConvolutionArchitecture(WithoutSlots):
     """Values of one such network.
 
     width is D, of the embeddings and of the states. widths: tokens that each kind of filter sees, D maps shared out
@@ -45,21 +46,10 @@ class ConvolutionArchitecture:
     init_std: float = 0.1
     pad_id: int = 0
 
-    # what heads read of any architecture
     attention: ClassVar[Literal["full"]] = "full"
-    bias: ClassVar[bool] = True
-    norm: ClassVar[Literal["layernorm"]] = "layernorm"
-    norm_bias: ClassVar[bool] = True
-    norm_eps: ClassVar[float] = 1e-5
-    activation: ClassVar[Literal["relu"]] = "relu"
-    init: ClassVar[Literal["normal"]] = "normal"
+    activation: ClassVar[Literal["gelu", "relu"]] = "relu"
     dropout: ClassVar[float] = 0.0
     tied: ClassVar[bool] = True
-    output_scale: ClassVar[bool] = False
-    output_bias: ClassVar[bool] = False
-    embedding_width: ClassVar[None] = None
-    max_positions: ClassVar[None] = None
-    limit: ClassVar[None] = None  # a document may be of any length
 
     def __post_init__(self) -> None:
         if not isinstance(self.widths, (list, tuple)):
@@ -90,14 +80,6 @@ class ConvolutionArchitecture:
     def pooling(self) -> Literal["mean", "max"]:
         """What makes a text's vector of its states."""
         return "max" if self.widths else "mean"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ConvolutionArchitecture:
-        """Raises BundleError on missing, unknown or impossible values: they come from a saved folder."""
-        return from_values(cls, values)
 
 
 class WordEmbeddings(nn.Module):

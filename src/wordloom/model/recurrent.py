@@ -13,15 +13,16 @@ Each has two biases, b and u, because torch's fused cells do; only the GRU's thi
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from wordloom.errors import BundleError, ConfigError
+from wordloom.errors import ConfigError
 from wordloom.model.layers import Embedding, Linear, dropout
 from wordloom.model.recurrence import GATES, Cell, Packing, Weights, pack_documents, pack_rows, recur, step
+from wordloom.model.stored import WithoutSlots
 
 State = dict[str, Tensor]  # "h" and, for an LSTM, "c": (B, layers, H), without gradient
 DROPOUTS = ("dropout_embedding", "dropout_input", "dropout_hidden", "dropout_output", "weight_drop")
@@ -29,7 +30,7 @@ NEW_MODEL = "make the model again before training"
 
 
 @dataclass(frozen=True)
-class RecurrentArchitecture:
+class RecurrentArchitecture(WithoutSlots):
     """Values of one recurrent network.
 
     width is D, of the embedding and of the states that heads see; hidden is H, of a cell's state (None: D). Where the
@@ -59,19 +60,6 @@ class RecurrentArchitecture:
     init_std: float = 0.058
     pad_id: int = 0
     tied: bool = True
-
-    # what heads read of any architecture
-    bias: ClassVar[bool] = True
-    norm: ClassVar[Literal["layernorm"]] = "layernorm"
-    norm_bias: ClassVar[bool] = True
-    norm_eps: ClassVar[float] = 1e-5
-    activation: ClassVar[Literal["gelu"]] = "gelu"
-    init: ClassVar[Literal["normal"]] = "normal"
-    output_scale: ClassVar[bool] = False
-    output_bias: ClassVar[bool] = False
-    embedding_width: ClassVar[None] = None
-    max_positions: ClassVar[None] = None
-    limit: ClassVar[None] = None  # a document may be of any length
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
@@ -110,31 +98,6 @@ class RecurrentArchitecture:
     def dropout(self) -> float:
         """What heads apply to the states they are given unless told otherwise."""
         return self.dropout_output
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RecurrentArchitecture:
-        """Raises BundleError on missing, unknown or impossible values: they come from a saved folder."""
-        return from_values(cls, values)
-
-
-A = TypeVar("A", bound=Any)
-
-
-def from_values(kind: type[A], values: dict[str, Any]) -> A:
-    """The architecture of a saved folder. Raises BundleError as `RecurrentArchitecture.from_json`."""
-    unknown = set(values) - {f.name for f in fields(kind)}
-    if unknown:
-        raise BundleError(
-            f"unknown architecture keys {', '.join(sorted(unknown))}", cure="open it with the version that wrote it"
-        )
-    try:
-        return kind(**values)
-    except (TypeError, ConfigError) as error:
-        what = error.what if isinstance(error, ConfigError) else f"architecture is incomplete: {error}"
-        raise BundleError(what, cure="write the folder again") from None
 
 
 class Embeddings(nn.Module):

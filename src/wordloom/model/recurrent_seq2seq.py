@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,18 @@ from wordloom.model.recurrent import (
     Recurrent,
     RecurrentArchitecture,
     State,
-    from_values,
     locked_mask,
     make_cell,
     weights_of,
 )
+from wordloom.model.stored import WithoutSlots
 
 Score = Literal["additive", "dot", "general"]
 SCORES: tuple[Score, ...] = ("additive", "dot", "general")
 
 
 @dataclass(frozen=True)
-class RecurrentSeq2SeqArchitecture:
+class RecurrentSeq2SeqArchitecture(WithoutSlots):
     """Values of one encoder-decoder.
 
     width is D: of the token table, which both sides share, of the annotations (D / 2 from each direction, so D is
@@ -52,19 +52,7 @@ class RecurrentSeq2SeqArchitecture:
     pad_id: int = 0
     tied: bool = True
 
-    # what heads and the programs around read of any architecture
     attention: ClassVar[Literal["full"]] = "full"
-    bias: ClassVar[bool] = True
-    norm: ClassVar[Literal["layernorm"]] = "layernorm"
-    norm_bias: ClassVar[bool] = True
-    norm_eps: ClassVar[float] = 1e-5
-    activation: ClassVar[Literal["gelu"]] = "gelu"
-    init: ClassVar[Literal["normal"]] = "normal"
-    output_scale: ClassVar[bool] = False
-    output_bias: ClassVar[bool] = False
-    embedding_width: ClassVar[None] = None
-    max_positions: ClassVar[None] = None
-    limit: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -98,14 +86,6 @@ class RecurrentSeq2SeqArchitecture:
             pad_id=self.pad_id,
             tied=self.tied,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RecurrentSeq2SeqArchitecture:
-        """Raises BundleError on missing, unknown or impossible values: they come from a saved folder."""
-        return from_values(cls, values)
 
 
 class Attention(nn.Module):
