@@ -18,6 +18,7 @@ from wordloom import api, presets
 from wordloom.config import TokenizerConfig
 from wordloom.errors import ConfigError
 from wordloom.infer.generator import LanguageModel
+from wordloom.infer.sampling import Decoding
 from wordloom.model.build import make_body
 from wordloom.model.heads import MaskedHead
 from wordloom.model.interop import save_bundle
@@ -107,6 +108,12 @@ def test_verb_generate(
     best = command(monkeypatch, capfd, "generate", made["gpt2"], "-p", "the", "--beams", 3, "--answers", 3, "--json")
     scores = [json.loads(line)["score"] for line in best.out.splitlines()]
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    search = ("generate", made["gpt2"], "-p", "the", "--beams", 3, "--json", "--early-stopping")
+    for word, value in (("true", True), ("false", False), ("never", "never")):
+        asked: list[Any] = []
+        monkeypatch.setattr(Decoding, "of", classmethod(lambda cls, values, asked=asked: asked.append(values) or cls()))
+        command(monkeypatch, capfd, *search, word)
+        assert asked[0]["early_stopping"] == value
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,7 @@ def test_verb_generate(
         (["--stream", "--json"], "one plain answer can be streamed"),
         (["--stream", "--beams", 2], "no search with beams"),
         (["--beams", 2, "--stop", "x"], "knows no stop strings"),
+        (["--beams", 2, "--early-stopping", "soon"], "early_stopping must be true, false or 'never', not 'soon'"),
         (["--max-tokens", 0], "max_tokens must be at least 1"),
         (["--temperature", -1], "temperature must be at least 0"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable
@@ -224,6 +225,19 @@ def test_damaged_folders_are_refused(tmp_path: Path, damage: str) -> None:
     with pytest.raises(BundleError) as caught:
         load_hf(path)
     assert str(path) in str(caught.value) and caught.value.cure
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """By name, of a public folder and of a bundle: the model would answer every question with nan."""
+    broken = model("classify")
+    next(broken.heads["classify"].parameters()).data.fill_(math.nan)
+    save_bundle(tmp_path / "bundle", broken, "classify", {})
+    with pytest.raises(BundleError, match=r"weights are not numbers \(nan\)"):
+        load_bundle(tmp_path / "bundle")
+    path = folder(tmp_path)
+    edit(path, lambda tensors: tensors["bert.embeddings.LayerNorm.bias"][3].fill_(math.nan))
+    with pytest.raises(BundleError, match=r"nan\): bert.embeddings.LayerNorm.bias"):
+        load_hf(path)
 
 
 def test_index_may_not_point_outside(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wordloom.model.transformer import Transformer
 from wordloom.objectives.causal import Causal
 from wordloom.objectives.hybrid import Hybrid, causal_rows
 from wordloom.objectives.masked import Masked
+from wordloom.objectives.pretraining import Pretraining
 
 
 def masked(**config: Any) -> Masked:
@@ -165,6 +166,18 @@ def test_every_parameter_gets_gradient_from_each_term() -> None:
         objective.loss(model, corrupted(8, causal_share=0.5), None)[0][name].sum.backward()
         for key, p in model.named_parameters():
             assert p.grad is not None and p.grad.abs().sum() > 0, (name, key)
+
+
+@pytest.mark.parametrize("seed", [0, 1])  # a masked row, a causal one
+def test_a_single_held_out_row_has_a_loss(seed: int) -> None:
+    """It is masked or causal; the other kind, of which there is nothing, must not make the loss nan: no checkpoint would
+    ever be the best."""
+    objective = hybrid(causal_share=0.5)
+    row = objective.corrupt(language(1), np.random.default_rng(seed), 0.5)
+    scores = Pretraining(objective, [row]).evaluate(tiny_model(objective.heads))
+    (kind,) = {"masked", "causal"} & set(scores)
+    assert bool(causal_rows(row)) == (kind == "causal")
+    assert scores["loss"] == pytest.approx(0.5 * scores[kind]) and np.isfinite(scores["perplexity"])
 
 
 def test_a_tiny_model_learns_both() -> None:

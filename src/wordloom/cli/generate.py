@@ -38,6 +38,14 @@ def generate(
     length_penalty: Annotated[
         float | None, typer.Option("--length-penalty", metavar="A", help="of beams: scores are divided by length^A")
     ] = None,
+    early_stopping: Annotated[
+        str | None,
+        typer.Option(
+            "--early-stopping",
+            metavar="true|false|never",
+            help="of beams: end when K answers are complete; when none at its present length can become better; at any",
+        ),
+    ] = None,
     answers: Annotated[int | None, typer.Option(metavar="N", help="per prompt: samples, or the N best beams")] = None,
     repetition_penalty: Annotated[
         float | None,
@@ -61,9 +69,11 @@ def generate(
     if stream and (as_json or len(prompts) > 1):
         cure = "leave --json away and give one --prompt, or leave --stream away"
         raise ConfigError("one plain answer can be streamed", cure=cure)
+    early = {"true": True, "false": False}.get(early_stopping or "", early_stopping)
     settings = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "beams": beams, "length_penalty": length_penalty, "answers": answers, "seed": seed,
+        "beams": beams, "length_penalty": length_penalty, "early_stopping": early,
+        "answers": answers, "seed": seed,
         "repetition_penalty": repetition_penalty, "no_repeat_ngram": no_repeat_ngram,
     }  # fmt: skip
     loaded = api.language_model(model, int8=int8)

@@ -35,8 +35,12 @@ class Pretraining:
         return self.objective.loss(model, batch, state)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Held-out value of every term in nats, "loss" = their weighted sum, and "perplexity" per predicted token."""
-        terms, weights = self.totals(model)
+        """Held-out value of every term in nats, "loss" = their weighted sum, and "perplexity" per predicted token.
+
+        A term that no held-out row has is left out: a single row of the hybrid objective is causal or masked, not both.
+        """
+        every, weights = self.totals(model)
+        terms = {name: mean for name, mean in every.items() if mean.count}
         scores = {name: mean.value for name, mean in terms.items()}
         scores["loss"] = sum(weights[name] * mean.value for name, mean in terms.items())
         first = next(iter(terms.values()))

@@ -84,7 +84,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """One .safetensors file, or a .bin read without executing anything. Raises BundleError when damaged."""
+    """One .safetensors file, or a .bin read without executing anything. Raises BundleError when damaged, or where a
+    weight is not a number: a training that broke down, which would answer every question with nan."""
+    tensors = _read_tensors(path)
+    broken = sorted(name for name, tensor in tensors.items() if tensor.isnan().any())
+    if broken:
+        named = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+        raise BundleError(f"weights are not numbers (nan): {named}", where=path, cure="take an earlier checkpoint")
+    return tensors
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
