@@ -17,6 +17,7 @@ from cli_runs import command
 from wordloom import api, presets
 from wordloom.config import TokenizerConfig
 from wordloom.errors import ConfigError, DataError
+from wordloom.explain import prompting
 from wordloom.explain.prompting import (
     TEMPLATE,
     Template,
@@ -27,7 +28,7 @@ from wordloom.explain.prompting import (
     normalised,
 )
 from wordloom.model.build import make_body
-from wordloom.model.heads import CausalHead
+from wordloom.model.heads import CausalHead, MaskedHead
 from wordloom.model.interop import save_bundle
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
@@ -59,7 +60,8 @@ def model(words: Tokenizer) -> Model:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def test_log_p_is_transformers(model: Model, words: Tokenizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_log_p_is_transformers(model: Model, words: Tokenizer, tmp_path: Path, shared: bool) -> None:
     import transformers
 
     save_bundle(tmp_path / "b", model, "pretrained", {}, also=words.save)
@@ -67,6 +69,9 @@ def test_log_p_is_transformers(model: Model, words: Tokenizer, tmp_path: Path) -
     prompts = [
         words.encode_ids([t])[0].tolist() for t in ("the film", "Text: a plot was\nLabel:", "x", "an actor " * 9)
     ]
+    if shared:
+        shots = words.encode_ids(["the music was dull, the scene was great, " * 3])[0].tolist()[:30]
+        prompts = [[*shots, *prompt] for prompt in prompts]
     answers = [words.encode_ids([t])[0].tolist() for t in (" pos", " a longer answer", " a longer film", "x")]
     assert len({len(a) for a in answers}) > 1
     for start in (None, words.cls_id):
@@ -79,6 +84,41 @@ def test_log_p_is_transformers(model: Model, words: Tokenizer, tmp_path: Path) -
         for batch_tokens in (1, 40, 8192):
             found = answer_log_p(model, prompts, answers, start_id=start, batch_tokens=batch_tokens)
             assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("preset", "slots"),
+    [("gpt2-tiny", {}), ("gpt3-tiny", {"window": 4}), ("loom-tiny", {"window": 5}), ("lstm-tiny", None),
+     *(("gpt2-tiny", {"position": position}) for position in ("rotary", "alibi", "t5", "xl"))],
+)  # fmt: skip
+def test_what_prompts_share_is_read_once(
+    preset: str, slots: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same log p's as when every prompt is read whole, of fewer tokens computed."""
+    torch.manual_seed(0)
+    arch = presets.architecture(preset, 60, **({"width": 32} if slots is None else {**SMALL, **slots}))
+    hybrid = preset == "loom-tiny"
+    head = "masked" if hybrid else "causal"
+    made = Model(make_body(arch), {head: (MaskedHead if hybrid else CausalHead)(arch)}).double().eval()
+    shots = torch.randint(5, 60, (20,)).tolist()
+    prompts = [[*shots, *torch.randint(5, 60, (n,)).tolist()] for n in (1, 7, 3, 12, 0)]
+    answers, seen = [[7], [8, 9], [8, 10], [11, 12, 13]], []
+    forward = type(made.body).forward
+
+    def counted(self: Any, tokens: Any, *rest: Any, **more: Any) -> Any:
+        seen.append(tokens.numel())
+        return forward(self, tokens, *rest, **more)
+
+    monkeypatch.setattr(type(made.body), "forward", counted)
+    for start in (None, 3):
+        found, once = answer_log_p(made, prompts, answers, start_id=start, hybrid=hybrid, batch_tokens=90), sum(seen)
+        with monkeypatch.context() as patch:
+            patch.setattr(prompting, "WORTH", 10**9)
+            whole = answer_log_p(made, prompts, answers, start_id=start, hybrid=hybrid, batch_tokens=90)
+        every = sum(seen) - once
+        seen.clear()
+        np.testing.assert_allclose(found, whole, rtol=0, atol=1e-10)
+        assert once == every if slots is None else once < 0.6 * every
 
 
 class Bigrams(torch.nn.Module):

@@ -170,8 +170,8 @@ def test_every_parameter_gets_gradient_from_each_term() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])  # a masked row, a causal one
 def test_a_single_held_out_row_has_a_loss(seed: int) -> None:
-    """It is masked or causal; the other kind, of which there is nothing, must not make the loss nan: no checkpoint would
-    ever be the best."""
+    """It is masked or causal; nothing of the other kind must not make the loss nan: no checkpoint would ever be the
+    best."""
     objective = hybrid(causal_share=0.5)
     row = objective.corrupt(language(1), np.random.default_rng(seed), 0.5)
     scores = Pretraining(objective, [row]).evaluate(tiny_model(objective.heads))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wordloom.errors import DataError
+from wordloom.model.cache import Cache
 
 Ids = NDArray[np.int64]
 BATCH_TOKENS = 8192  # tokens computed together
@@ -184,13 +185,34 @@ def _inputs(model: Any, tokens: Ids, inside: NDArray[np.bool_]) -> tuple[Tensor,
 
 
 def states_at(
-    model: Any, tokens: Ids, inside: NDArray[np.bool_], row: Ids, col: Ids, *, causal_rows: bool = False
+    model: Any,
+    tokens: Ids,
+    inside: NDArray[np.bool_],
+    row: Ids,
+    col: Ids,
+    *,
+    causal_rows: bool = False,
+    cache: Cache | None = None,
+    read: Cache | None = None,
 ) -> Tensor:
-    """tokens, inside (B, T) -> (N, D) at (row, col), (N,) each. causal_rows: no row of a hybrid sees ahead."""
-    inputs = _inputs(model, tokens, inside)
-    kinds = {"causal_rows": torch.ones_like(inputs[0][:, 0], dtype=torch.bool)} if causal_rows else {}
-    hidden = model.body(*inputs, **kinds)  # (B, T, D)
-    states: Tensor = hidden[_to(model, row), _to(model, col)]
+    """tokens, inside (B, T) -> (N, D) at (row, col), (N,) each. causal_rows: no row of a hybrid sees ahead.
+
+    cache: an empty one, which keeps what is read. read: holds the first tokens of every row, which are not read again;
+    no column asked for is among them.
+    """
+    inputs, first = _inputs(model, tokens, inside), 0
+    kinds: dict[str, Any] = {}
+    if read is not None:
+        (B, T), first = tokens.shape, read.length
+        cache = read.spread(torch.zeros(B, dtype=torch.int64), first, T)
+        tokens_left, documents, places, types = (x[:, first:] for x in inputs)
+        inputs = tokens_left, documents, places, types
+    if cache is not None:
+        kinds["cache"] = cache
+    if causal_rows:
+        kinds["causal_rows"] = torch.ones_like(inputs[0][:, 0], dtype=torch.bool)
+    hidden = model.body(*inputs, **kinds)  # (B, T - first, D)
+    states: Tensor = hidden[_to(model, row), _to(model, col - first)]
     return states
 
 

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from wordloom.errors import ConfigError
 from wordloom.explain.likelihood import BATCH_TOKENS, batches, log_p, states_at
+from wordloom.model.cache import Cache
+from wordloom.model.transformer import Transformer
 from wordloom.text.tokenizer import Tokenizer
 
 TEMPLATE = "Text: {text}\nLabel: {label}\n\n"
 CONTENT_FREE = ("N/A", "[MASK]", "")  # section 5
+WORTH = 16  # tokens that all prompts share, from which reading them once pays
 LEAST = 4  # tokens of a text below which asking about it is no question
 Floats = NDArray[np.float64]
 
@@ -119,7 +122,8 @@ def answer_log_p(
     """(P, C) log p(answer c | prompt p) in nats: the sum over its tokens, each given the prompt and those before it.
 
     model: with a `Model.next_token_head`, in evaluation mode, on any device. start_id: read before a prompt, None:
-    nothing is. Answers that differ in their last token alone are read off one row.
+    nothing is. Answers that differ in their last token alone are read off one row. What all prompts begin with, their
+    examples, is read once by a Transformer.
     """
     head = model.next_token_head(hybrid)
     if head is None:
@@ -131,6 +135,7 @@ def answer_log_p(
                   key=lambda row: len(prompts[row[0]]) + len(stems[row[1]]))  # fmt: skip
     lengths = np.array([len(begin) + len(prompts[p]) + len(stems[s]) for p, s in rows], np.int64)
     found = np.zeros((len(prompts), len(answers)))
+    read = _read_shared(model, begin, prompts, hybrid)
     for a, b in batches(lengths, batch_tokens):
         tokens = np.zeros((b - a, int(lengths[b - 1])), np.int64)
         asked: list[tuple[int, int, int, int, int]] = []  # row, column, target, prompt, answer
@@ -142,9 +147,26 @@ def answer_log_p(
         row, col, target, prompt, answer = np.array(asked, np.int64).T
         inside = np.arange(tokens.shape[1]) < lengths[a:b, None]
         with torch.inference_mode():
-            states = states_at(model, tokens, inside, row, col, causal_rows=hybrid)
+            states = states_at(model, tokens, inside, row, col, causal_rows=hybrid, read=read)
             np.add.at(found, (prompt, answer), log_p(model, head, states, np.ascontiguousarray(target)))
     return found
+
+
+def _read_shared(model: Any, begin: list[int], prompts: Sequence[Sequence[int]], hybrid: bool) -> Cache | None:
+    """The cache of one row that holds what all prompts begin with; None where it is short, or cannot be kept apart."""
+    least, most = min(map(list, prompts)), max(map(list, prompts))
+    pairs = zip(least, most, strict=False)
+    common = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(least), len(most)))
+    common = min(common, min(map(len, prompts)) - 1)  # a prompt's last token predicts the answer
+    if common < WORTH or not isinstance(model.body, Transformer):
+        return None
+    ids = np.array([[*begin, *least[:common]]], np.int64)
+    table = model.token_embedding
+    cache = Cache(model.body.arch, 1, ids.shape[1], dtype=table.dtype, device=table.device)
+    nowhere = np.zeros(0, np.int64)
+    with torch.inference_mode():
+        states_at(model, ids, np.ones_like(ids, bool), nowhere, nowhere, causal_rows=hybrid, cache=cache)
+    return cache
 
 
 def normalised(logs: Floats) -> Floats:
