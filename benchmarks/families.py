@@ -3,12 +3,12 @@
     wordloom run recipes/baby10m-gpt2-mini.toml -o runs/baby10m-gpt2-mini           (and the other baby10m-*.toml)
     python benchmarks/families.py [NAME ...] [--threads 1] [--pairs 200]
 
-One tokenizer for all (training it again gives the same), so losses per token compare within an objective and bits per
-byte everywhere. Beside each run: the unigram entropy of its training tokens; for causal rows the modified Kneser-Ney
-5-gram on all training text (`ngrams`); BLiMP (the first --pairs of each of the 67 paradigms) for causal, masked and
-permuted rows; and a probe: a linear classifier on the frozen mean states (of an encoder-decoder the encoder's) for AG
-News topics, against the same network with random weights (three seeds), paired on the test texts. A measured row is
-kept; --again measures it anew.
+One tokenizer for all (training it again gives the same), so losses per token compare within an objective, and bits per
+byte among causal rows: the others see what stands around a token. Beside each run: the unigram entropy of its training
+tokens; for causal rows the modified Kneser-Ney 5-gram on all training text (`ngrams`); BLiMP (the first --pairs of each
+of the 67 paradigms) for causal, masked and permuted rows; and a probe: a linear classifier on the frozen mean states
+(of an encoder-decoder, the encoder's) for AG News topics, against the same network with random weights (three seeds),
+paired on the test texts. A measured row is kept; --again measures it anew.
 Writes benchmarks/results/families.json.
 """
 
