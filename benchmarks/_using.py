@@ -20,12 +20,22 @@ def generation(r: dict[str, Any]) -> Iterator[str]:
 
 
 def generation_t5(r: dict[str, Any]) -> Iterator[str]:
-    yield "## Text generation by an encoder-decoder"
-    yield (
-        f"{md.machine(r)} T5 v1.1 rows of random weights with an output matrix of their own, a source of {r['prompt']} tokens and "
-        f"{r['new_tokens']} written; both sides from one folder, the same ids. {_commands(r)}"
-    )
+    yield "## Text generation by T5"
+    yield _source_read(r, "T5 v1.1 rows of random weights with an output matrix of their own")
     yield _generation_table(r)
+
+
+def generation_transformer(r: dict[str, Any]) -> Iterator[str]:
+    yield "## Text generation by the Transformer of 2017"
+    yield _source_read(r, "Transformer rows of random weights, Marian's model there")
+    yield _generation_table(r)
+
+
+def _source_read(r: dict[str, Any], rows: str) -> str:
+    return (
+        f"{md.machine(r)} {rows}, a source of {r['prompt']} tokens and {r['new_tokens']} written; both sides from one "
+        f"folder, the same ids. {_commands(r)}"
+    )
 
 
 KINDS = ("greedy", "batch 16", "4 beams", "int8")

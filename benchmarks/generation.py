@@ -1,10 +1,10 @@
 """Tokens a second on the CPU: wordloom against transformers ``generate``, the same weights, the same text.
 
     taskset -c 1 chrt -r 1 python benchmarks/generation.py [--quick] [--runs 5] [--threads 1] [--sizes 2M,10M,30M]
-    taskset -c 1 chrt -r 1 python benchmarks/generation.py --family t5
+    taskset -c 1 chrt -r 1 python benchmarks/generation.py --family t5           (and transformer)
 
-Both sides open one folder, a GPT-2 or a T5 of random weights (scaled so that the likeliest token is clear), read a
-prompt of 32 tokens and write 256: greedy, one text at a time; in addition batches of 16 and 4 beams. transformers runs
+Both sides open one folder, a GPT-2, a T5 or a Transformer of 2017 (Marian there) of random weights (scaled so that the
+likeliest token is clear), read a prompt of 32 tokens and write 256: greedy, one text at a time; in addition batches of 16 and 4 beams. transformers runs
 ``generate(use_cache=True)`` in evaluation mode, its attention as it chooses it, no end token; ours is
 `infer.decode.generate`. Fresh processes, sides alternate, medians count; loading, compiling and one warm-up answer are
 not timed, reading the prompt is. The ids of both sides must be equal. Sizes and
@@ -37,9 +37,10 @@ import _common as common
 
 PROMPT, NEW = 32, 256
 VOCABULARY = 8192
-SIZES = {  # layers, width; T5 has as many layers in its encoder as in its decoder
+SIZES = {  # layers, width; an encoder-decoder has as many layers on each side
     "gpt2": {"2M": (4, 128), "10M": (4, 384), "30M": (8, 512)},
     "t5": {"2M": (2, 128), "10M": (2, 320), "30M": (3, 512)},
+    "transformer": {"2M": (2, 128), "10M": (4, 256), "30M": (4, 512)},
 }
 TARGETS = {"2M": 5.0, "10M": 2.0, "30M": 1.3}
 SHARE = 0.7  # of the bound, at 10M and 30M
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--family", choices=SIZES, default="gpt2")
     parser.add_argument("--sizes", default=",".join(TARGETS))
-    parser.add_argument("--kinds", help=f"default: {', '.join(KINDS)}; of T5 greedy and 4 beams")
+    parser.add_argument("--kinds", help=f"default: {', '.join(KINDS)}; of encoder-decoders greedy and 4 beams")
     parser.add_argument("--run", help="a trained causal run, on which the agreement of int8 is measured too")
     parser.add_argument("--quick", action="store_true", help="one short run of each side; writes nothing")
     for name, kind in dict(side=str, folder=Path, size=str, kind=str, new=int).items():
@@ -124,7 +125,7 @@ def summary(size: str, kind: str, runs: dict[str, list[dict[str, Any]]], family:
         sys.exit(f"the sides wrote different texts at {size}, {kind}: {digests}")
     result: dict[str, Any] = {name: round(common.median(found, key), 1) for name, found in runs.items()}
     result["ratio"] = common.ratio(runs["wordloom"], runs["transformers"], key)
-    if kind == "greedy" or (family == "t5" and kind == "4 beams"):
+    if kind == "greedy" or (family != "gpt2" and kind == "4 beams"):
         result["target"] = {"at_least": TARGETS[size], "reached": result["ratio"]["of_medians"] >= TARGETS[size]}
     if kind == "greedy" and family == "gpt2":
         result["share_of_bound"] = round(common.median(runs["wordloom"], "share_of_bound"), 3)
@@ -140,8 +141,9 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
 
     layers, width = SIZES[options.family][options.size]
     torch.manual_seed(0)
-    if options.family == "t5":
-        return {"layers": layers, "width": width, **_prepare_t5(options.folder, layers, width)}
+    if options.family != "gpt2":
+        make = _prepare_t5 if options.family == "t5" else _prepare_transformer
+        return {"layers": layers, "width": width, **make(options.folder, layers, width)}
     config = GPT2Config(
         vocab_size=VOCABULARY, n_embd=width, n_layer=layers, n_head=width // 64, bos_token_id=0, eos_token_id=0,
         initializer_range=0.1,
@@ -165,6 +167,20 @@ def _prepare_t5(folder: Path, layers: int, width: int) -> dict[str, Any]:
     model = T5ForConditionalGeneration(config)
     # With the table as its output, which is what transformers begins with all the same, it repeats the start token
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, width))
+    model.save_pretrained(folder)
+    return {"vocabulary": VOCABULARY, "parameters": sum(p.numel() for p in model.parameters())}
+
+
+def _prepare_transformer(folder: Path, layers: int, width: int) -> dict[str, Any]:
+    from transformers import MarianConfig, MarianMTModel
+
+    config = MarianConfig(
+        vocab_size=VOCABULARY, d_model=width, encoder_layers=layers, decoder_layers=layers,
+        encoder_attention_heads=width // 64, decoder_attention_heads=width // 64, encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width, max_position_embeddings=512, activation_function="relu", scale_embedding=True,
+        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None, init_std=0.1,
+    )  # fmt: skip
+    model = MarianMTModel(config)
     model.save_pretrained(folder)
     return {"vocabulary": VOCABULARY, "parameters": sum(p.numel() for p in model.parameters())}
 
@@ -224,7 +240,7 @@ def wordloom(options: argparse.Namespace) -> dict[str, Any]:
     if int8:
         same, asked = agreement(model, texts[0], options.new)
         return {**found, "agreement": round(same / asked, 4)}
-    if options.family == "t5":
+    if options.family != "gpt2":
         return found
     speed = bandwidth(options.threads)  # after the peak of memory was read
     positions = model.body.embeddings.positions.weight.numel()
@@ -268,13 +284,14 @@ def agreement_of_run(run: str) -> dict[str, Any]:
 
 def peer(options: argparse.Namespace) -> dict[str, Any]:
     import torch
-    from transformers import GPT2LMHeadModel, T5ForConditionalGeneration
+    from transformers import GPT2LMHeadModel, MarianMTModel, T5ForConditionalGeneration
 
     torch.set_num_threads(options.threads)
-    kind = T5ForConditionalGeneration if options.family == "t5" else GPT2LMHeadModel
-    model = kind.from_pretrained(options.folder, dtype=torch.float32).eval()
+    kinds = {"gpt2": GPT2LMHeadModel, "t5": T5ForConditionalGeneration, "transformer": MarianMTModel}
+    model = kinds[options.family].from_pretrained(options.folder, dtype=torch.float32).eval()
     x = torch.tensor(prompts(options))
     model.generation_config.eos_token_id = None
+    model.generation_config.bad_words_ids = None  # Marian's: never the padding
     settings: dict[str, Any] = dict(
         attention_mask=torch.ones_like(x),
         do_sample=False,
@@ -286,7 +303,7 @@ def peer(options: argparse.Namespace) -> dict[str, Any]:
     begun = time.perf_counter()
     found = model.generate(x, max_new_tokens=options.new, **settings)
     seconds = time.perf_counter() - begun
-    written = found[:, 1 if options.family == "t5" else PROMPT :]  # T5's start token, or the prompt
+    written = found[:, PROMPT if options.family == "gpt2" else 1 :]  # after the prompt, or the start token
     return {**result_of(written.tolist(), seconds), "attention": model.config._attn_implementation}
 
 

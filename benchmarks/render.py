@@ -43,6 +43,7 @@ SECTIONS: list[tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = [
     ("families_speed", _training.families_speed),
     ("generation", _using.generation),
     ("generation_t5", _using.generation_t5),
+    ("generation_transformer", _using.generation_transformer),
     ("tasks", _using.tasks),
     ("retrieval", _using.retrieval),
     ("retrieval_speed", _using.retrieval_speed),
