@@ -4,9 +4,11 @@ installed."""
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -166,24 +168,89 @@ def test_tokenizers_that_llama_would_read_differently(made: Path, change: dict[s
         byte_pairs(tokenizer, tokenizer.vocab_size)
 
 
+class LlamaCpp(NamedTuple):
+    """llama.cpp with a model open. read: ids of a text as it would be generated from. go_on: greedy text of at most so
+    many tokens, and whether the model ended it. logits: (T, V) of T ids."""
+
+    read: Callable[[str], list[int]]
+    go_on: Callable[[str, int], tuple[str, bool]]
+    logits: Callable[[list[int]], np.ndarray[Any, Any]]
+
+
+def by_llama_cpp_python(path: Path) -> LlamaCpp:
+    import llama_cpp
+
+    opened = llama_cpp.Llama(str(path), n_ctx=256, n_threads=1, logits_all=True, verbose=False)
+
+    def go_on(prompt: str, most: int) -> tuple[str, bool]:
+        said = opened.create_completion(prompt, max_tokens=most, temperature=0.0, repeat_penalty=1.0)["choices"][0]
+        return said["text"], said["finish_reason"] == "stop"
+
+    def logits(ids: list[int]) -> np.ndarray[Any, Any]:
+        opened.reset()
+        opened.eval(ids)
+        return opened.scores[: len(ids)]
+
+    return LlamaCpp(lambda prompt: opened.tokenize(prompt.encode(), add_bos=True, special=True), go_on, logits)
+
+
+def by_cyllama(path: Path) -> LlamaCpp:
+    from cyllama.api import LLM
+    from cyllama.llama import llama_cpp
+
+    class Model(llama_cpp.LlamaModel):
+        n_vocab: int  # get_logits of cyllama 0.2.18 asks the model for it, which only its vocabulary knows
+
+    llama_cpp.disable_logging()
+    settings, how = llama_cpp.LlamaModelParams(), llama_cpp.LlamaContextParams()
+    settings.n_gpu_layers = 0
+    how.n_ctx, how.n_threads, how.n_threads_batch = 256, 1, 1
+    model = Model(str(path), settings)
+    vocabulary, context = model.get_vocab(), llama_cpp.LlamaContext(model, how)
+    Model.n_vocab = vocabulary.n_vocab
+    plain = {"temperature": 0.0, "repeat_penalty": 1.0, "n_ctx": 256, "n_gpu_layers": 0}
+
+    def go_on(prompt: str, most: int) -> tuple[str, bool]:
+        with LLM(str(path), max_tokens=most, **plain) as opened:
+            pieces = list(opened(prompt, stream=True))  # one a token
+        return "".join(pieces), len(pieces) < most
+
+    def logits(ids: list[int]) -> np.ndarray[Any, Any]:
+        context.kv_cache_clear()
+        rows = []
+        for place, token in enumerate(ids):  # it hands out the last token's alone
+            context.decode(llama_cpp.llama_batch_get_one([token], place))
+            rows.append(context.get_logits())
+        return np.array(rows)
+
+    return LlamaCpp(lambda prompt: vocabulary.tokenize(prompt, True, True), go_on, logits)
+
+
+BINDINGS = {"llama_cpp": by_llama_cpp_python, "cyllama": by_cyllama}
+
+
 def test_llama_cpp_says_the_same(made: Path) -> None:
-    llama = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    installed = [name for name in BINDINGS if importlib.util.find_spec(name)]
+    if not installed:
+        pytest.skip("neither llama-cpp-python nor cyllama is installed")
     ours = api.language_model(made / "run")
-    theirs = llama.Llama(str(made / "model.gguf"), n_ctx=256, n_threads=1, logits_all=True, verbose=False)
-    for prompt in PROMPTS:
-        ids = theirs.tokenize(prompt.encode(), add_bos=True, special=True)
-        assert ids == ours.encode(prompt)
-        (answer,) = ours.generate([prompt], max_tokens=40)[0]
-        said = theirs.create_completion(prompt, max_tokens=40, temperature=0.0, repeat_penalty=1.0)["choices"][0]
-        assert said["text"] == answer.text and said["finish_reason"] == {"end": "stop", "length": "length"}[answer.end]
-        assert_logits_agree(theirs, ours, ids)
+    ends = set()
+    for name in installed:
+        theirs = BINDINGS[name](made / "model.gguf")
+        for prompt in PROMPTS:
+            ids = theirs.read(prompt)
+            assert ids == ours.encode(prompt), name
+            for most in (40, 2):  # ended by the model, and cut
+                (answer,) = ours.generate([prompt], max_tokens=most)[0]
+                assert theirs.go_on(prompt, most) == (answer.text, answer.end == "end"), name
+                ends.add(answer.end)
+            assert_logits_agree(theirs.logits(ids), ours, ids)
+    assert ends == {"end", "length"}
 
 
-def assert_logits_agree(theirs: Any, ours: LanguageModel, ids: list[int]) -> None:
+def assert_logits_agree(theirs: np.ndarray[Any, Any], ours: LanguageModel, ids: list[int]) -> None:
     """To what its gelu, a table of float16, and its cache of keys and values in float16 leave."""
-    theirs.reset()
-    theirs.eval(ids)
     x = torch.tensor([ids])
     hidden = ours.model(x, torch.ones_like(x), torch.arange(len(ids))[None], torch.zeros_like(x))
     expected = ours.model.heads["causal"](hidden[0], ours.model.token_embedding).detach().numpy()
-    assert np.abs(theirs.scores[: len(ids)] - expected).max() < 0.005
+    assert theirs.shape == expected.shape and np.abs(theirs - expected).max() < 0.005

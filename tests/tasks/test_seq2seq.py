@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -278,6 +280,51 @@ def test_a_bundle_answers_as_before_and_opens_in_the_public_class(
             ids = task.encode_sources([text])[0].tolist()
             said = public.generate(torch.tensor([ids]), max_new_tokens=task.max_tokens, num_beams=4, do_sample=False)
             assert tokenizer.decode(said[0], skip_special_tokens=True).strip() == answer.text
+
+
+def texts_in(tokens: torch.Tensor, documents: torch.Tensor) -> list[list[int]]:
+    """Ids of every document of the rows."""
+    rows = zip(tokens, documents, strict=True)
+    return [row[numbers == n].tolist() for row, numbers in rows for n in range(1, int(numbers.max()) + 1)]
+
+
+@pytest.mark.parametrize("preset", ["t5-tiny", "lstm-seq2seq-tiny"])
+def test_a_prefix_begins_every_source_once(
+    words: Tokenizer, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T5's text-to-text prefix: in training, in validation, in answers of a task at hand and of a loaded bundle."""
+    prefix, asked = "The song: ", [s for s, _ in PAIRS]
+    sources = sorted([*words.encode_ids([prefix + s])[0].tolist(), words.sep_id] for s in asked)
+    begin = words.encode_ids([prefix.rstrip()])[0].tolist()
+    assert len(begin) > 1 and all(ids[: len(begin)] == begin for ids in sources)
+
+    task = task_of(words, prefix=prefix, max_tokens=6)
+    (batch,) = task.stream(records(), batch=8, seed=0).step(0, 1)
+    assert batch.source is not None and sorted(texts_in(batch.source.tokens, batch.source.documents)) == sources
+    said = texts_in(batch.targets["tokens"], batch.documents)
+    assert sorted(said) == sorted([*words.encode_ids([t])[0].tolist(), words.eos_id] for _, t in PAIRS)  # no prefix
+
+    model = model_of(preset, task, seed=3)
+    TaskPredictor(model, words, task).save(tmp_path / "bundle")
+    loaded = api.load(tmp_path / "bundle")
+    greedy = replace_config(task, beams=1)  # reads its answers again, to score them
+    ways: list[tuple[Any, Callable[[], object]]] = [
+        (model.body, lambda: task.evaluate(model)),
+        (model.body, lambda: greedy.predict(model, asked)),
+        (loaded.model.body, lambda: loaded.predict(asked)),
+    ]
+    name = "begin" if preset.startswith("lstm") else "encode"
+    for body, answer in ways:
+        spy = Mock(wraps=getattr(body, name))
+        with monkeypatch.context() as patch:
+            patch.setattr(body, name, spy)
+            answer()
+        seen = {tuple(ids) for call in spy.call_args_list for ids in texts_in(*call.args[:2])}
+        assert sorted(map(list, seen)) == sources
+
+    by_hand = task_of(words, max_tokens=6).predict(model, [prefix + s for s in asked])
+    assert task.predict(model, asked) == by_hand == loaded.predict(asked)
+    assert task.inputs(records()) == asked  # what a report and the rows of predictions show
 
 
 def test_summaries_are_scored_by_rouge_beside_a_lead(words: Tokenizer) -> None:

@@ -31,14 +31,10 @@ _SPELLINGS = {  # role -> spellings tried when a folder does not name its specia
     "mask_token": ("[MASK]", "<mask>"),
     "eos_token": ("<|endoftext|>",),
 }
-_FALLBACK = (  # of cls, sep, bos, eos, pad, unk: the role itself, then what serves for it
-    ("cls_token", "bos_token", "sep_token", "eos_token", "unk_token"),
-    ("sep_token", "eos_token", "cls_token", "bos_token", "unk_token"),
-    ("bos_token", "cls_token", "eos_token", "sep_token", "unk_token"),
-    ("eos_token", "sep_token", "bos_token", "cls_token", "unk_token"),
-    ("pad_token", "eos_token", "sep_token", "bos_token", "cls_token", "unk_token"),
-    ("unk_token", "eos_token", "sep_token", "bos_token", "cls_token"),
-)
+_ENDS = {  # the role itself, then what serves for it
+    "bos_token": ("bos_token", "cls_token", "eos_token", "sep_token", "unk_token"),
+    "eos_token": ("eos_token", "sep_token", "bos_token", "cls_token", "unk_token"),
+}
 _SENTINEL = "<extra_id_{}>"
 
 
@@ -57,8 +53,9 @@ class Encoded(NamedTuple):
 class Tokenizer:
     """A ``tokenizers.Tokenizer`` with the facts the other rooms need.
 
-    Attributes: vocab_size; roles (those that the vocabulary has: "pad_token" ... -> token); special_ids (all ids that
-    stand for no text, sorted); hash (sha256 of the canonical tokenizer.json); lowercase; kind ("wordpiece", "bpe",
+    Attributes: vocab_size; roles ("pad_token" ... -> token: those that the vocabulary has, and always bos and eos, as
+    config.json names these and public code asks the tokenizer's files for the same); special_ids (all ids that stand
+    for no text, sorted); hash (sha256 of the canonical tokenizer.json); lowercase; kind ("wordpiece", "bpe",
     "byte-bpe", "unigram"); notes (what training had to say: sample size, a vocabulary that stayed smaller).
     Ids: cls_id and sep_id begin and end a document, bos_id and eos_id a text that is generated. Where a vocabulary has
     one of a pair, it serves for the other (GPT-2: all are <|endoftext|>); pad_id and unk_id fall back to the end.
@@ -75,9 +72,9 @@ class Tokenizer:
         self.roles = _find_roles(backend, roles)
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         ids = {role: _id(backend, token) for role, token in self.roles.items()}
-        self.cls_id, self.sep_id, self.bos_id, self.eos_id, self.pad_id, self.unk_id = (
-            next(ids[role] for role in order if role in ids) for order in _FALLBACK
-        )
+        self.bos_id, self.eos_id = ids["bos_token"], ids["eos_token"]
+        self.cls_id, self.sep_id = ids.get("cls_token", self.bos_id), ids.get("sep_token", self.eos_id)
+        self.pad_id, self.unk_id = ids.get("pad_token", self.eos_id), ids.get("unk_token", self.eos_id)
         self.mask_id: int | None = ids.get("mask_token")
         added = {t["id"] for t in self.description["added_tokens"] if t["special"]}
         self.special_ids = sorted(added | set(ids.values()))
@@ -298,10 +295,11 @@ def _find_roles(backend: tokenizers.Tokenizer, given: dict[str, str] | None) -> 
             known = [token for token in spellings if backend.token_to_id(token) is not None]
             if role not in roles and known:
                 roles[role] = known[0]
-    if not set(roles) & {role for order in _FALLBACK[:2] for role in order}:
+    if not set(roles) & set(_ENDS["bos_token"]):
         cure = "use a tokenizer with a start or an end token, as BERT's or GPT-2's"
         raise TokenizerError("the vocabulary has no special token", cure=cure)
-    return roles
+    ends = {role: next(roles[r] for r in order if r in roles) for role, order in _ENDS.items()}
+    return roles | ends
 
 
 def _id(backend: tokenizers.Tokenizer, token: str) -> int:
