@@ -20,11 +20,35 @@ def which_model(result: Callable[[str], dict[str, Any] | None]) -> Iterator[str]
     for name, title in CHOICES.items():
         if (found := result(f"choice_{name}")) is not None:
             yield from choice(found, title)
+    if (objective := result("choice_objective")) is not None:
+        yield from objectives(objective)
     tasks = result("tasks")
     if tasks is not None and CHEAP[0] in tasks["runs"]:
         yield from from_labels_alone(tasks)
     if (settings := result("word2vec_settings")) is not None:
         yield from settings_advice(settings)
+
+
+def objectives(r: dict[str, Any]) -> Iterator[str]:
+    found = {row["objective"]: row for row in r["objectives"]["rows"]}
+    best = max(found.values(), key=lambda row: row["probe"]["value"])
+    yield "## Which objective?"
+    yield (
+        "The same text, tokenizer, depth, width and minutes for six objectives, on one core of a CPU. In so short a time an objective "
+        f"is as good as its signal is dense: causal and permuted models learn from every token or many of them, and their frozen "
+        f"states are worth most ({best['objective']}: {100 * best['probe']['value']:.1f} %); a detector of replaced tokens needs a "
+        "generator that fools it, which takes longer than this. Prefer causal to generate, hybrid or masked to fill and to tag, "
+        "spans to write one text from another; make the table of your own text with `wordloom choose objective CORPUS --minutes N`."
+    )
+    rows = []
+    for name, row in found.items():
+        bits, pairs = row.get("bits_per_byte"), row.get("pairs")
+        rows.append([f"{name} ({row['preset']})", f"{row['seconds']:.0f}", f"{bits['value']:.2f}" if bits else "-",
+                     md.score(pairs) if pairs else "-", md.score(row["probe"]), md.score(row["random"]),
+                     md.gain(row["gain"]["difference"])])  # fmt: skip
+    header = ["objective", "seconds", "bits a byte", "BLiMP, %", "probe, %", "random weights, %", "gain"]
+    yield md.table(header, rows)
+    yield f"{md.machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(r['objectives']['notes'])}"
 
 
 def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:

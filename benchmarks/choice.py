@@ -1,6 +1,6 @@
-"""Which vectors? Finished runs of ``recipes/choose-*.toml`` as results, of which render.py makes docs/which-model.md.
+"""Which vectors, which objective? Finished runs of ``recipes/choose-*.toml``, of which render.py makes which-model.md.
 
-    wordloom run recipes/choose-sms.toml -o runs/choose-sms      (and imdb-500, imdb-25000, chnsenticorp, agnews)
+    wordloom run recipes/choose-sms.toml -o runs/choose-sms      (imdb-500, imdb-25000, chnsenticorp, agnews, objective)
     python benchmarks/choice.py sms
 
 Writes benchmarks/results/choice_NAME.json.
@@ -15,19 +15,19 @@ from typing import Any
 
 import _common
 
-SETS = ("sms", "imdb-500", "imdb-25000", "chnsenticorp", "agnews")
+SETS = ("sms", "imdb-500", "imdb-25000", "chnsenticorp", "agnews", "objective")
 
 
 def result(run: Path) -> dict[str, Any]:
-    """Every candidate's row, the advice, and what was run."""
+    """Every candidate's row, the advice (of vectors), and what was run."""
     manifest, scores = (json.loads((run / name).read_text("utf-8")) for name in ("manifest.json", "scores.json"))
     return {
         "command": f"wordloom run recipes/{run.name}.toml -o runs/{run.name}",
         "date": manifest["ended"][:10],
         "recipe": (run / "recipe.toml").read_text("utf-8"),
         "seed": manifest["seed"],
-        "data": manifest["data"],
-        "choose": scores["choose"],
+        "data": manifest.get("data"),
+        **{key: scores[key] for key in ("choose", "objectives") if key in scores},
     }
 
 
