@@ -248,6 +248,16 @@ def test_what_follows_from_the_manifest(tmp_path: Path) -> None:
     assert "200" in found.sections["speed"] and "ab" * 32 in found.sections["files"]
 
 
+def test_cells_of_tables_keep_their_text(tmp_path: Path) -> None:
+    """An interval goes to a line of its own; numbers, and brackets that end no score, stay as they are."""
+    rows = [["a", "0.68 [0.67, 0.69]", 12, "-", "[x]"]]
+    values = {"tables": [{"title": "Scores of types", "header": ["", "f1", "n", "r", "s"], "rows": rows}]}
+    folder = runs.write(tmp_path / "run", None, values)
+    found = render(folder).read_text(encoding="utf-8")
+    assert '<td class="n">0.68<br><span class="muted">[0.67, 0.69]</span></td>' in found
+    assert all(f'<td class="n">{cell}</td>' in found for cell in ("12", "-", "[x]"))
+
+
 def test_not_a_run_or_broken_json(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no manifest\.json or scores\.json"):
         render(tmp_path)

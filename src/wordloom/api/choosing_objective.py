@@ -253,26 +253,26 @@ def _cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     names = {"bits_per_byte": "bits per byte", "pairs": "minimal pairs", "probe": f"probe, {metric}",
              "random": "random weights"}  # fmt: skip
     shown = [key for key in KINDS if any(row.get(key) for row in rows)]
-    header = ["", "model", "parameters", "seconds", *(names[key] for key in shown)]
+    header = ["", "model", "size", "seconds", *(names[key] for key in shown)]
     gains = any("gain" in row for row in rows)
     cells = []
     for row in rows:
-        found = [row["objective"], row["preset"], f"{row['parameters']:,}", f"{row['seconds']:.0f}"]
+        found = [row["objective"], row["preset"], f"{row['parameters'] / 1e6:.1f} M", f"{row['seconds']:.0f}"]
         found += [_score(row.get(key)) for key in shown]
         cells.append([*found, _verdict(row["gain"])] if gains else found)
-    return [*header, "against random"] if gains else header, cells
+    return [*header, "against random, points"] if gains else header, cells
 
 
 def _score(value: Mapping[str, float | None] | None) -> str:
     if value is None or value["value"] is None:
         return "-"
     low, high = (math.nan if value[key] is None else float(value[key] or 0.0) for key in ("low", "high"))
-    return Score(float(value["value"]), low, high).plain
+    return f"{float(value['value']):.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
 
 
 def _verdict(gain: Mapping[str, Any]) -> str:
     d = gain["difference"]
-    return f"{100 * d['value']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}] points"
+    return f"{100 * d['value']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"
 
 
 def _conditions(plan: Plan, parts: Parts | None, unigram: Score) -> list[str]:
