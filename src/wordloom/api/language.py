@@ -49,9 +49,6 @@ def start_of(tokenizer: Tokenizer, extra: Mapping[str, Any] | None) -> int | Non
     fine_tuned = dict((extra or {}).get("task") or {})
     if "start_id" in fine_tuned:  # `tasks.generate` says it itself
         return int(fine_tuned["start_id"])
-    fine_tuned = dict((extra or {}).get("task") or {})
-    if "start_id" in fine_tuned:  # `tasks.generate` says it itself
-        return int(fine_tuned["start_id"])
     if extra is None or "imported" in extra:
         return None if tokenizer.bos_id == tokenizer.eos_id else tokenizer.bos_id
     return tokenizer.sep_id if learned_objective(extra).get("documents") == "streams" else tokenizer.cls_id
