@@ -81,7 +81,7 @@ def families(r: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{md.cpu(r)} One recipe each (`recipes/baby10m-NAME.toml`), one byte-level BPE vocabulary of 8,192. Losses are nats per "
         "predicted token of held-out text, so they compare within an objective, and bits a byte among causal rows alone (the others predict tokens with text around them); of spans the missing text alone, without marks and ends. The 5-gram is modified Kneser-Ney on all "
-        f"training text, which the causal rows did not read to its end. Time: of one thread, on a core with other work. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
+        f"training text, which the causal rows did not read to its end. Time: of one thread on a core with other work; *CPU*: of the processor alone. BLiMP: the first {r['pairs']} pairs of each paradigm, ties as wrong. Probe: a linear classifier on frozen "
         "states, against the same network with random weights, points of accuracy."
     )
     rows = []
@@ -98,7 +98,7 @@ def families(r: dict[str, Any]) -> Iterator[str]:
             [
                 f"{name} ({row['objective']})",
                 f"{row['parameters'] / 1e6:.1f} M",
-                f"{row['tokens'] / 1e6:.0f} M, {row['seconds'] / 60:.0f} min",
+                f"{row['tokens'] / 1e6:.0f} M, {_minutes(row)}",
                 f"{row['unigram_entropy']:.2f}" if row["unigram_entropy"] else "-",
                 f"{grams['Kneser-Ney 5-gram']['loss'][0]:.2f}" if grams else "-",
                 f"**{loss['value']:.2f}** [{loss['low']:.2f}, {loss['high']:.2f}]" + _more(row["terms"]),
@@ -114,6 +114,12 @@ def families(r: dict[str, Any]) -> Iterator[str]:
     yield "The curves: held-out loss, all terms of an objective added with their weights, after each tenth of the run."
     curves = [[name, *(f"{point['loss']:.2f}" for point in row["curve"])] for name, row in r["rows"].items()]
     yield md.table(["row", *(f"{tenth}0 %" for tenth in range(1, 11))], curves)
+
+
+def _minutes(row: dict[str, Any]) -> str:
+    """Of the processor, where the run was made since runs count them."""
+    alone = row.get("processor_seconds")
+    return f"{row['seconds'] / 60:.0f} min" if alone is None else f"{alone / 60:.0f} min CPU"
 
 
 def _bits(model: float, grams: dict[str, Any]) -> str:

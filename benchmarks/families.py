@@ -48,6 +48,7 @@ def measure(run: Path, pairs: int) -> dict[str, Any]:
         "parameters": manifest["model"]["parameters"],
         "tokens": frozen["plan"]["steps"] * frozen["train"]["batch"] * frozen["train"]["length"],
         "seconds": manifest.get("seconds"),
+        "processor_seconds": manifest.get("processor_seconds"),
         "unigram_entropy": manifest.get("unigram_entropy"),
         "scores": scores,
         "terms": next(s["evaluation"] for s in reversed(steps) if "evaluation" in s),

@@ -40,6 +40,7 @@ def result(run: Path, name: str) -> dict[str, Any]:
         "ended": manifest["ended"],
         "seed": manifest["seed"],
         "seconds": manifest["seconds"],
+        "processor_seconds": manifest.get("processor_seconds"),
         "threads": manifest["machine"]["cores"],
         "model": manifest["model"],
         "main": scores["main"],

@@ -140,9 +140,12 @@ def test_ctrl_c_at_the_end_is_heard_and_a_resumed_run_only_finishes(tmp_path: Pa
 
 def test_the_seconds_of_a_resumed_run_are_of_all_its_parts(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train(tmp_path / "r", config(), job=Stops(5), now=_clock(chain([100], repeat(130))))
-    outcome, _ = train(tmp_path / "r", config(), now=_clock(chain([1000], repeat(1002))))
-    assert outcome.seconds == 32
+        now, processor = _clock(chain([100], repeat(130))), _clock(chain([3], repeat(10)))
+        train(tmp_path / "r", config(), job=Stops(5), now=now, processor=processor)
+    assert json.loads((tmp_path / "r" / "manifest.json").read_text())["processor_seconds_before"] == 7
+    now, processor = _clock(chain([1000], repeat(1002))), _clock(chain([20], repeat(21)))
+    outcome, _ = train(tmp_path / "r", config(), now=now, processor=processor)
+    assert outcome.seconds == 32 and outcome.processor_seconds == 8
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from wordloom.train.loop import Outcome
 
 
 def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
-    """Seconds asked and taken (--minutes), median speed of the log's lines, and the bundle's files with hashes."""
+    """Seconds asked (--minutes), taken and of the processor, median speed of the log's lines, and the bundle's files with
+    hashes."""
     facts: dict[str, Any] = {"files": file_facts(run)}
     facts["seconds"] = round(outcome.seconds, 1)
+    facts["processor_seconds"] = round(outcome.processor_seconds, 1)
     if outcome.forecast is not None:
         facts["forecast"] = {"forecast": {"seconds": outcome.forecast}, "actual": {"seconds": outcome.seconds}}
     rows = [row for row in run.read_log() if "tokens_per_second" in row]

@@ -43,8 +43,9 @@ class Outcome:
     """How training ended. The model holds the best checkpoint's weights (the averaged ones where the recipe averages).
 
     step: steps done, of ``steps`` planned; fewer where patience ran out. scores: of the best evaluation, at
-    ``best_step``. seconds: of the whole run, less what a process that was killed did. forecast: what --minutes
-    promised, in seconds.
+    ``best_step``. seconds: of the whole run, less what a process that was killed did; processor_seconds: of this
+    process's threads meanwhile, which other work on the machine hardly changes. forecast: what --minutes promised, in
+    seconds.
     """
 
     step: int
@@ -52,6 +53,7 @@ class Outcome:
     scores: dict[str, float]
     best_step: int | None
     seconds: float
+    processor_seconds: float
     forecast: float | None
     plan: Plan
 
@@ -108,6 +110,7 @@ def fit(
     world: World | None = None,
     device: str | None = None,
     now: Callable[[], float] = time.perf_counter,
+    processor: Callable[[], float] = time.process_time,
 ) -> Outcome:
     """Train ``model`` in place and keep everything in ``run``.
 
@@ -118,7 +121,7 @@ def fit(
     Raises RunError where the run cannot be resumed exactly, TrainingError on a non-finite loss, lack of memory or a
     full disk, Interrupted after Ctrl-C.
     """
-    begun = now()
+    begun, begun_processor = now(), processor()
     world = world or parallel.start()
     s = _setting(job, model, config, world, machine.pick_device(device), layers)
     plan = _plan(s, stream, run, dict(facts or {}), resume, now)
@@ -127,7 +130,8 @@ def fit(
     kept = Checkpoints(run.checkpoints, job.score, writes=world.writes)
     log = RunLog(run, plan, config.log_every, unigram_entropy, flops_per_token, quiet, tensorboard, world.writes)
     step, states, average = _restore(s, kept, log, run) if resume else (0, {}, {})
-    before = float(run.manifest.get("seconds_before", 0.0)) if resume else 0.0
+    earlier = run.manifest if resume else {}
+    before, before_processor = (float(earlier.get(key, 0.0)) for key in ("seconds_before", "processor_seconds_before"))
     set_frozen(model, layers, config.freeze, step, plan.steps)
     s.module = parallel.wrap(s.loss, world)
     with Prefetch(stream, job, plan.parts, step, plan.steps) as loads, _Stop(world) as stop, log.opened(step):
@@ -159,10 +163,12 @@ def fit(
     stop.agree()  # once more: the signal may have come during the last evaluation
     if stop.agreed:  # everything is saved: a resumed run goes on, or only finishes
         if world.writes:
-            run.update_manifest(seconds_before=before + now() - begun)
+            spent = {"seconds_before": before + now() - begun}
+            run.update_manifest(**spent, processor_seconds_before=before_processor + processor() - begun_processor)
         log.say(f"stopped and saved at step {step} of {plan.steps}; go on with: {resume_command or 'resume=True'}")
         raise Interrupted(f"stopped at step {step}")
-    return _finish(s, kept, plan, step, before + now() - begun, log)
+    spent = {"seconds": before + now() - begun, "processor_seconds": before_processor + processor() - begun_processor}
+    return _finish(s, kept, plan, step, spent, log)
 
 
 def gradients(s: Setting, load: Load, states: States, step: int) -> Losses:
@@ -340,7 +346,7 @@ def _restore(s: Setting, kept: Checkpoints, log: RunLog, run: Run) -> tuple[int,
     return step, states, average
 
 
-def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, seconds: float, log: RunLog) -> Outcome:
+def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, spent: Mapping[str, float], log: RunLog) -> Outcome:
     """Put the best weights into the model and say what came of the forecast."""
     s.world.barrier()
     best = kept.best()
@@ -349,10 +355,10 @@ def _finish(s: Setting, kept: Checkpoints, plan: Plan, step: int, seconds: float
         exchange({name: t.to(s.device) for name, t in best.tensors.get("average", {}).items()}, s.model)
     set_frozen(s.model, s.layers, "none", step, plan.steps)
     if plan.forecast is not None:
-        log.say(f"forecast {clock(plan.forecast)}, took {clock(seconds)} for {step} steps")
+        log.say(f"forecast {clock(plan.forecast)}, took {clock(spent['seconds'])} for {step} steps")
     best_step = kept.best_step()
     scores = kept.index.evaluation(best_step) if best_step is not None else None
-    return Outcome(step, plan.steps, scores or {}, best_step, seconds, plan.forecast, plan)
+    return Outcome(step, plan.steps, scores or {}, best_step, forecast=plan.forecast, plan=plan, **spent)
 
 
 class _Stop:
