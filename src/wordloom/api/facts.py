@@ -13,8 +13,8 @@ from wordloom.train.loop import Outcome
 
 
 def finished_facts(run: Run, outcome: Outcome) -> dict[str, Any]:
-    """Seconds asked (--minutes), taken and of the processor, median speed of the log's lines, and the bundle's files with
-    hashes."""
+    """Seconds asked (--minutes), taken and of the processor, median speed of the log's lines, and the bundle's files
+    with hashes."""
     facts: dict[str, Any] = {"files": file_facts(run)}
     facts["seconds"] = round(outcome.seconds, 1)
     facts["processor_seconds"] = round(outcome.processor_seconds, 1)
