@@ -278,6 +278,13 @@ def shortened(batch: Batch, lengths: Sequence[int], pad_id: int) -> Batch:
     )
 
 
+def changed(batch: Batch, row: int, column: int, token: int) -> Batch:
+    """The batch with another token at one place."""
+    tokens = batch.tokens.clone()
+    tokens[row, column] = token
+    return replace(batch, tokens=tokens)
+
+
 def losses(path: Path) -> list[float]:
     with Run.open(path) as run:
         return [row["loss"] for row in run.read_log() if "loss" in row]

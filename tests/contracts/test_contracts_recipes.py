@@ -57,14 +57,20 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
         values |= {"choose.candidates": ["tf-idf", "skip-gram"], "vectors.epochs": 3, "vectors.min_count": 1}
     if recipe.compare is not None:
         values |= {"compare.labels": [12], "compare.seeds": [0]}
-    if recipe.corpus is None and recipe.model.start is not None and recipe.model.start not in presets.PRESETS:
-        start = folder / "start"
-        tokenizer = {"tokenizer.vocab_size": 150}
-        preset = "gpt2-tiny" if recipe.task is not None and recipe.task.name == "generate" else "bert-tiny"
-        api.pretrain(tiny.write_corpus(folder / "corpus.txt"), start, preset=preset, quiet=True,
-                     **tiny.MODEL, **tiny.TRAIN, **tokenizer)  # fmt: skip
-        values["model.start"] = str(start)
+    starts = {"model.start": recipe.model.start, "compare.beside": recipe.compare and recipe.compare.beside}
+    for key, start in starts.items():
+        if recipe.corpus is None and start is not None and start not in presets.PRESETS:
+            values[key] = str(_start(recipe, folder / key))
     return values
+
+
+def _start(recipe: Recipe, run: Path) -> Path:
+    """A tiny run in place of one that the recipe names."""
+    preset = "gpt2-tiny" if recipe.task is not None and recipe.task.name == "generate" else "bert-tiny"
+    corpus = tiny.write_corpus(run.with_suffix(".txt"))
+    values = {**tiny.MODEL, **tiny.TRAIN, "tokenizer.vocab_size": 150}
+    api.pretrain(corpus, run, preset=preset, quiet=True, **values)
+    return run
 
 
 def _finetune_keys() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract_cases import CASES, COVER, OBJECTIVES, ROWS, Case, Setup, World, outputs, set_up
+from contract_cases import CASES, COVER, OBJECTIVES, ROWS, Case, Setup, World, changed, outputs, set_up
 from torch import Tensor
 
 import tiny
@@ -114,12 +114,6 @@ def logits_at(setup: Setup, batch: Batch, row: int, column: int) -> Tensor:
     with torch.no_grad():
         hidden = setup.model.eval()(batch.tokens, batch.documents, batch.positions, batch.types)
         return setup.model.heads["masked"](hidden[row, column][None], setup.model.token_embedding)[0]
-
-
-def changed(batch: Batch, row: int, column: int, token: int) -> Batch:
-    tokens = batch.tokens.clone()
-    tokens[row, column] = token
-    return Batch(**{**batch.__dict__, "tokens": tokens})
 
 
 def masked_place(setup: Setup, batch: Batch) -> tuple[int, int]:
