@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from wordloom.tasks.classify.task import HEAD
 from wordloom.train.loop import fit
 
 ROWS = ("textcnn-tiny", "dan-tiny")
-TRAIN: dict[str, Any] = {"model.width": 24, "train.epochs": 8, "train.length": 16, "train.threads": 1,
+TRAIN: dict[str, Any] = {"model.width": 24, "train.epochs": 12, "train.length": 16, "train.threads": 1,
                          "tokenizer.vocab_size": 200, "data.valid_fraction": 0.25, "quiet": True}  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def test_what_they_cannot_do(tmp_path: Path, row: str) -> None:
         api.finetune(tmp_path / "run", data, tmp_path / "lora", **few, **{"lora.rank": 2})
     with pytest.raises(WordloomError, match="cannot learn answer"):  # a run as well as a preset
         questions = tmp_path / "q.jsonl"
-        questions.write_text('{"question": "Who?", "context": "It was Ann.", "answer": "Ann"}\n' * 4, encoding="utf-8")
+        lines = [{"question": "Who?", "context": f"It was Ann, {n}.", "answer": "Ann"} for n in range(20)]
+        questions.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
         api.finetune(tmp_path / "run", questions, tmp_path / "answers", task="answer", quiet=True)
     with pytest.raises(WordloomError, match="does not predict the next token"):
         api.generate(tmp_path / "run", ["The film"])
