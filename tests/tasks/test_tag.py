@@ -440,7 +440,7 @@ def test_labels_of_training_are_those_of_the_spans(tokenizer: Tokenizer, arch: A
 
 
 def test_baselines_learn_the_words() -> None:
-    from wordloom.tasks.tag.baseline import FeatureCRF, WordTags, shape
+    from wordloom.tasks.tag.baseline import FeatureCRF, WordTags
 
     pytest.importorskip("pycrfsuite")
     data, held = sentences(80, seed=1), sentences(20, seed=9)
@@ -449,4 +449,3 @@ def test_baselines_learn_the_words() -> None:
         units = [u for u in held.units if u is not None]
         scores = tally_scores(tallies(held, beside.predict(held), units, "bio"))
         assert scores["f1"].value > least, beside.name
-    assert shape("McDonald's-2005") == "XxXxx'x-dd"

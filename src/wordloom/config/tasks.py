@@ -109,6 +109,14 @@ class TagConfig(Strict):
         "auto", description="labels of words that a model tells apart; auto: bio, or each where every word has a label"
     )
     crf: bool = Field(False, description="score whole label sequences (linear-chain CRF), not each label alone")
+    features: int = Field(
+        0,
+        ge=0,
+        description="buckets of hashed features (affixes, shape, neighbours) that score beside the network; 0: none",
+    )
+    feature_dropout: float = Field(
+        0.3, ge=0, lt=1, description="share of these features that a word is trained without"
+    )
     pieces: Literal["auto", "first", "last", "mean"] = Field(
         "auto", description="which pieces of a word stand for it; auto: first, in causal models last"
     )

@@ -29,6 +29,7 @@ from wordloom.model.interop.settings import family_of
 from wordloom.model.model import Model
 from wordloom.model.roles_head import RolesHead
 from wordloom.model.span_head import SpanHead
+from wordloom.model.surface_head import SurfaceHead
 from wordloom.model.tag_head import TagHead
 
 FORMAT = 1
@@ -184,6 +185,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
     "answer": SpanHead,
     "tag": TagHead,
     "crf": CRF,
+    "surface": SurfaceHead,
     "roles": RolesHead,
 }
 
@@ -191,7 +193,8 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
 def _describe(head: nn.Module) -> dict[str, Any]:
     if isinstance(head, ClassifyHead):
         return {"classes": head.classes, "pooling": head.pooling, "dropout": head.dropout}
-    return head.settings() if isinstance(head, (AdaptiveHead, EmbedHead, SpanHead, TagHead, CRF, RolesHead)) else {}
+    told = (AdaptiveHead, EmbedHead, SpanHead, TagHead, CRF, SurfaceHead, RolesHead)
+    return head.settings() if isinstance(head, told) else {}
 
 
 def _head(arch: AnyArchitecture, name: str, row: dict[str, Any], where: Path) -> nn.Module:

@@ -1,13 +1,10 @@
 """What a tagger must beat: a CRF on hand-made features, or each word's most frequent tag.
 
-The features are those long used with CRFsuite (Okazaki 2007) for entities: the word, its prefixes, suffixes and shape,
-and the same of its neighbours; of Chinese characters the characters around and their pairs (Peng et al. 2004, section
-3.1). Trained by L-BFGS with an elastic net, whose two weights are the usual ones, not chosen by validation.
+Trained by L-BFGS with an elastic net, whose two weights are the usual ones, not chosen by validation.
 """
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,6 +15,7 @@ from typing import Any
 from wordloom.config import TagConfig
 from wordloom.data.tag_schemes import Scheme, chunks_of, tags_of
 from wordloom.data.tagged import Mention, Tagged, on_units, outermost
+from wordloom.tasks.tag.features import features
 from wordloom.tasks.tag.task import fitting_rule
 from wordloom.text.units import Units, find_units
 
@@ -108,33 +106,3 @@ class FeatureCRF(_Taggers):
 
 def _words(text: str, units: Units) -> list[str]:
     return [text[a:b] for a, b in units.tolist()]
-
-
-def features(words: Sequence[str], i: int) -> list[str]:
-    """Attributes of word i among its neighbours; of a single character the characters and pairs around it."""
-
-    def at(k: int) -> str:
-        return words[i + k] if 0 <= i + k < len(words) else "<>"
-
-    word = words[i]
-    if len(word) == 1 and not word.isascii():
-        near = [f"{k}:{at(k)}" for k in (-2, -1, 0, 1, 2)]
-        return ["bias", *near, *(f"{k},{k + 1}:{at(k)}{at(k + 1)}" for k in (-2, -1, 0, 1)), f"-1,1:{at(-1)}{at(1)}"]
-    low = word.lower()
-    found = ["bias", f"w:{low}", f"W:{word}", f"shape:{shape(word)}", f"kind:{_kind(word)}"]
-    found += [f"p{n}:{low[:n]}" for n in (1, 2, 3, 4) if len(low) > n]
-    found += [f"s{n}:{low[-n:]}" for n in (1, 2, 3, 4) if len(low) > n]
-    for k in (-2, -1, 1, 2):
-        found += [f"{k}w:{at(k).lower()}", f"{k}shape:{shape(at(k))}"]
-    return [*found, f"-1,0:{at(-1).lower()} {low}", f"0,1:{low} {at(1).lower()}"]
-
-
-def shape(word: str) -> str:
-    """Capitals X, other letters x, digits d, runs of more than two as two: "McDonald's" -> "XxXxx'x"."""
-    plain = "".join("X" if c.isupper() else "x" if c.isalpha() else "d" if c.isdigit() else c for c in word[:30])
-    return re.sub(r"(.)\1{2,}", r"\1\1", plain)
-
-
-def _kind(word: str) -> str:
-    tests = (("digit", word.isdigit()), ("title", word.istitle()), ("upper", word.isupper()), ("lower", word.islower()))
-    return next((name for name, true in tests if true), "mixed")

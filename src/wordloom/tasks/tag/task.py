@@ -25,9 +25,11 @@ from wordloom.errors import BundleError, DataError
 from wordloom.metrics import Tally
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.crf import CRF, Chain
+from wordloom.model.surface_head import SurfaceHead
 from wordloom.model.tag_head import TagHead
 from wordloom.tasks.base import restored_settings
 from wordloom.tasks.epochs import Epochs, EpochStream
+from wordloom.tasks.tag.features import hashed
 from wordloom.tasks.tag.scores import details, tallies
 from wordloom.tasks.tag.spans import LabelSet, best_labels, with_scores
 from wordloom.tasks.tag.windows import TagWindows, align, ranges, window
@@ -36,7 +38,7 @@ from wordloom.text.tokenizer import Tokenizer
 from wordloom.text.units import Units, find_units, join_tokens, kept_whole, mostly_unspaced
 from wordloom.train.job import Term, Terms
 
-HEAD, CHAIN = "tag", "crf"
+HEAD, CHAIN, SURFACE = "tag", "crf", "surface"
 BUDGET = 8192  # tokens of an evaluation batch; the values do not depend on it
 CUT = 0.01  # of the training spans: a rule that cuts through more of them is too coarse
 PieceChoice = Literal["first", "last", "mean"]
@@ -111,7 +113,11 @@ class Tagging:
         if self.config.pieces == "auto":  # in a causal model the last piece alone has seen the word
             self.pieces = "last" if arch.attention == "causal" else "first"
         heads: dict[str, nn.Module] = {HEAD: TagHead(arch, len(self.labels), self.config.dropout)}
-        return heads | ({CHAIN: CRF(arch, len(self.labels))} if self.config.crf else {})
+        if self.config.crf:
+            heads[CHAIN] = CRF(arch, len(self.labels))
+        if self.config.features:
+            heads[SURFACE] = SurfaceHead(arch, self.config.features, len(self.labels), self.config.feature_dropout)
+        return heads
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "length": self.length, "rule": self.rule, "glued": self.glued,
@@ -162,7 +168,11 @@ class Tagging:
     def windows(self, given: Sequence[tuple[str, Units]]) -> TagWindows:
         """given: (text, units)."""
         pieces = align(self.tokenizer, [text for text, _ in given], [units for _, units in given])
-        return window(self.tokenizer, pieces, length=self.length, stride=self.config.stride)
+        found = window(self.tokenizer, pieces, length=self.length, stride=self.config.stride)
+        if not self.config.features:
+            return found
+        words = [[text[a:b] for a, b in units.tolist()] for text, units in given]
+        return replace(found, bags=hashed(words, self.config.features))
 
     def _records(self, records: Tagged) -> tuple[TagWindows, Tensor]:
         """Windows of labelled texts and the labels (N,) of all their units."""
@@ -178,7 +188,7 @@ class Tagging:
 
         examples: "unit_rows" (U,), "unit_first" and "unit_last" (U,) columns of the pieces of the units that these
         windows read, "sizes" (W,) how many each reads, "begins" and "ends" (W,) whether a text begins or ends there;
-        "labels" (U,) where they are given.
+        "labels" (U,) where they are given; "features" (F,) and "feature_starts" (U,) where the head reads them.
         """
         laid = lay_out(windows.windows, chosen, chosen, self.pad_id)
         units, sizes = ranges(windows.unit_starts, chosen)
@@ -192,6 +202,10 @@ class Tagging:
             "begins": torch.from_numpy(np.isin(windows.unit_starts[chosen], windows.texts[:-1])),
             "ends": torch.from_numpy(np.isin(windows.unit_starts[chosen + 1], windows.texts[1:])),
         }
+        if windows.bags is not None:
+            ids, counts = ranges(windows.bags.starts, units)
+            found["features"] = torch.from_numpy(windows.bags.ids[ids].astype(np.int64))
+            found["feature_starts"] = torch.from_numpy(np.cumsum(counts) - counts)
         if labels is not None:
             found["labels"] = labels[torch.from_numpy(units)]
         return replace(laid, examples=found)
@@ -206,16 +220,23 @@ class Tagging:
 
     def emissions(self, model: Any, batch: Batch) -> Tensor:
         """(U, C) logits of the units of a batch."""
-        hidden = model.body(batch.tokens, batch.documents, batch.positions, batch.types)  # (B, T, D)
+        scores: Tensor = model.heads[HEAD](self._states(model, batch))
+        if SURFACE not in model.heads:
+            return scores
+        return scores + model.heads[SURFACE](batch.examples["features"], batch.examples["feature_starts"])
+
+    def _states(self, model: Any, batch: Batch) -> Tensor:
+        """(U, D) what stands for the units of a batch."""
+        hidden: Tensor = model.body(batch.tokens, batch.documents, batch.positions, batch.types)  # (B, T, D)
         e = batch.examples
         if self.pieces != "mean":
-            return model.heads[HEAD](hidden[e["unit_rows"], e["unit_first" if self.pieces == "first" else "unit_last"]])
+            return hidden[e["unit_rows"], e["unit_first" if self.pieces == "first" else "unit_last"]]
         sizes = e["unit_last"] - e["unit_first"] + 1
         whose = torch.repeat_interleave(sizes)  # (P,) the unit of each piece
         offset = torch.arange(len(whose), device=whose.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
         states = hidden[e["unit_rows"][whose], e["unit_first"][whose] + offset]  # (P, D)
         sums = states.new_zeros(len(sizes), states.shape[1]).index_add(0, whose, states)
-        return model.heads[HEAD](sums / sizes[:, None])
+        return sums / sizes[:, None]
 
     def _negative_log(self, model: Any, emissions: Tensor, batch: Batch) -> Tensor:
         """() the sum over the batch's units, in float32 at least."""

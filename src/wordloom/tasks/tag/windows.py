@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wordloom.errors import ConfigError
+from wordloom.tasks.tag.features import Bags
 from wordloom.tasks.windows import Ints, Windows, cut
 from wordloom.text.tokenizer import Encoded, Tokenizer
 from wordloom.text.units import Units
@@ -36,6 +37,7 @@ class TagWindows:
 
     unit_starts: (W + 1,) window w is what reads units ``unit_starts[w]:unit_starts[w + 1]``. first, last: (N,) places
     of a unit's pieces inside its window, [CLS] being 0. texts: (E + 1,) text e has units ``texts[e]:texts[e + 1]``.
+    bags: hashed features of the N units, where the head reads them.
     """
 
     windows: Windows
@@ -43,6 +45,7 @@ class TagWindows:
     first: Ints
     last: Ints
     texts: Ints
+    bags: Bags | None = None
 
 
 def align(tokenizer: Tokenizer, texts: Sequence[str], units: Sequence[Units]) -> list[Pieces]:
