@@ -140,7 +140,8 @@ def prepare(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     layers, width = SIZES[options.family][options.size]
-    torch.manual_seed(0)
+    # With seed 0 two words of the Transformer of 10M stand 4e-7 apart, which no float32 tells: the texts part there.
+    torch.manual_seed(1 if options.family == "transformer" else 0)
     if options.family != "gpt2":
         make = _prepare_t5 if options.family == "t5" else _prepare_transformer
         return {"layers": layers, "width": width, **make(options.folder, layers, width)}
