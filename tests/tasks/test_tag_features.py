@@ -79,7 +79,7 @@ def capitals(count: int, seed: int, length: int = 12) -> Tagged:
     rng = np.random.default_rng(seed)
     texts, spans = [], []
     for _ in range(count):
-        words = ["".join(rng.choice(list("abcdefgh"), 6)) for _ in range(length)]
+        words = ["".join(rng.choice(list("abcdefgh"), rng.integers(3, 9))) for _ in range(length)]
         chosen = set(rng.choice(length, 3, replace=False).tolist())
         text = " ".join(word.capitalize() if i in chosen else word for i, word in enumerate(words))
         units = find_units(text, "spaces")
