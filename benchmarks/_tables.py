@@ -39,3 +39,8 @@ def commands(measured: Iterable[Mapping[str, Any]]) -> str:
 
 def times(ratio: dict[str, float]) -> str:
     return f"**{ratio['of_medians']:.1f}x** [{ratio['lowest']:.1f}, {ratio['highest']:.1f}]"
+
+
+def minutes(seconds: float, processor_seconds: float | None) -> str:
+    """Of the processor, which other work hardly changes, where the run was made since runs count them."""
+    return f"{seconds / 60:.0f} min" if processor_seconds is None else f"{processor_seconds / 60:.0f} min CPU"

@@ -98,7 +98,7 @@ def families(r: dict[str, Any]) -> Iterator[str]:
             [
                 f"{name} ({row['objective']})",
                 f"{row['parameters'] / 1e6:.1f} M",
-                f"{row['tokens'] / 1e6:.0f} M, {_minutes(row)}",
+                f"{row['tokens'] / 1e6:.0f} M, {md.minutes(row['seconds'], row.get('processor_seconds'))}",
                 f"{row['unigram_entropy']:.2f}" if row["unigram_entropy"] else "-",
                 f"{grams['Kneser-Ney 5-gram']['loss'][0]:.2f}" if grams else "-",
                 f"**{loss['value']:.2f}** [{loss['low']:.2f}, {loss['high']:.2f}]" + _more(row["terms"]),
@@ -114,12 +114,6 @@ def families(r: dict[str, Any]) -> Iterator[str]:
     yield "The curves: held-out loss, all terms of an objective added with their weights, after each tenth of the run."
     curves = [[name, *(f"{point['loss']:.2f}" for point in row["curve"])] for name, row in r["rows"].items()]
     yield md.table(["row", *(f"{tenth}0 %" for tenth in range(1, 11))], curves)
-
-
-def _minutes(row: dict[str, Any]) -> str:
-    """Of the processor, where the run was made since runs count them."""
-    alone = row.get("processor_seconds")
-    return f"{row['seconds'] / 60:.0f} min" if alone is None else f"{alone / 60:.0f} min CPU"
 
 
 def _bits(model: float, grams: dict[str, Any]) -> str:

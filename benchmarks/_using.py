@@ -68,7 +68,7 @@ def _generation_table(r: dict[str, Any]) -> str:
 
 def tasks(r: dict[str, Any]) -> Iterator[str]:
     yield "## Tasks"
-    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent; scores, baseline and gain of the recipe's own seed, the time the median."
+    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent; scores, baseline and gain of the recipe's own seed, the time the median (*CPU*: of the processor alone)."
     rows = []
     for name, run in r["runs"].items():
         beside, paired = run["baseline"], run["paired"]
@@ -76,7 +76,7 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
             [
                 f"`recipes/{name}.toml`",
                 f"{run['model']['parameters'] / 1e6:.1f} M",
-                f"{run.get('median_seconds', run['seconds']) / 60:.0f} min, {run['threads']} thread{'s' * (run['threads'] > 1)}",
+                f"{_trained(run)}, {run['threads']} thread{'s' * (run['threads'] > 1)}",
                 "; ".join(
                     f"{key} {md.score(found)}" for key, found in run["scores"].items() if _in_percent(key, found)
                 ),
@@ -86,6 +86,10 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
             ]
         )
     yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain", "over seeds: mean; each; gains"], rows)
+
+
+def _trained(run: dict[str, Any]) -> str:
+    return md.minutes(run.get("median_seconds", run["seconds"]), run.get("median_processor_seconds"))
 
 
 def _in_percent(key: str, score: dict[str, Any]) -> bool:

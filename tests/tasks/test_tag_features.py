@@ -140,11 +140,11 @@ def test_windows_and_batches_change_nothing(tokenizer: Tokenizer, arch: Architec
 def test_new_features_leave_the_network_as_it_was(tokenizer: Tokenizer, arch: Architecture) -> None:
     data = capitals(4, 0)
     with_, without = (built(tokenizer, arch, data, features=n) for n in (BUCKETS, 0))
-    assert [with_[0].evaluate(with_[1])["loss"]] == [without[0].evaluate(without[1])["loss"]]
+    assert with_[0].evaluate(with_[1])["loss"] == without[0].evaluate(without[1])["loss"]
 
 
 def test_a_run_keeps_them(tmp_path: Path) -> None:
-    """Trained, resumed from its bundle, predicted by; in micro-batches too."""
+    """Trained in micro-batches, written, opened, used."""
     for name, seed in (("a", 0), ("b", 1)):
         data = capitals(32, seed)
         both = zip(data.documents, data.spans, strict=True)

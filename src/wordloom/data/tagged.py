@@ -16,7 +16,7 @@ import numpy as np
 
 from wordloom.data.examples import text_key
 from wordloom.errors import DataError
-from wordloom.text.units import Units
+from wordloom.text.units import Units, cut_out
 
 
 class Span(NamedTuple):
@@ -54,7 +54,7 @@ class TagInput:
         """Raises DataError for a text without tokens of its own."""
         if self.units is None:
             raise DataError("the text has no tokens of its own", cure="give it cut into tokens")
-        return [self.text[a:b] for a, b in self.units.tolist()]
+        return cut_out(self.text, self.units)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -187,6 +187,10 @@ class ClassifyHead(nn.Module):
         std = (2 / arch.width) ** 0.5  # He et al. 2015, equation 10
         self.layers = nn.ModuleList(Linear(arch.width, arch.width, std) for _ in range(arch.layers if near else 0))
         self.output = Linear(arch.width, classes, arch.init_std, bias=pooling != "last")
+
+    def settings(self) -> dict[str, Any]:
+        """What a bundle says of it."""
+        return {"classes": self.classes, "pooling": self.pooling, "dropout": self.dropout}
 
     def forward(self, hidden: Tensor, rows: Tensor, cols: Tensor, documents: Tensor) -> Tensor:
         """hidden (B, T, D), documents (B, T); window w starts ([CLS]) at row rows[w], column cols[w] -> (W, C)."""

@@ -70,6 +70,11 @@ def find_units(text: str, rule: str) -> Units:
     return RULES[rule](text)
 
 
+def cut_out(text: str, units: Units) -> list[str]:
+    """What stands in the text at the units."""
+    return [text[a:b] for a, b in units.tolist()]
+
+
 def kept_whole(tokens: Sequence[str], rule: str) -> int:
     """How many of a file's tokens the rule would leave as they are."""
     return sum(len(RULES[rule](token)) == 1 for token in tokens)

@@ -191,10 +191,9 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
 
 
 def _describe(head: nn.Module) -> dict[str, Any]:
-    if isinstance(head, ClassifyHead):
-        return {"classes": head.classes, "pooling": head.pooling, "dropout": head.dropout}
-    told = (AdaptiveHead, EmbedHead, SpanHead, TagHead, CRF, SurfaceHead, RolesHead)
-    return head.settings() if isinstance(head, told) else {}
+    """What a head is made from beside the architecture; some are made from that alone."""
+    settings = getattr(head, "settings", None)
+    return {} if settings is None else dict(settings())
 
 
 def _head(arch: AnyArchitecture, name: str, row: dict[str, Any], where: Path) -> nn.Module:

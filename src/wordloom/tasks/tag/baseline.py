@@ -17,7 +17,7 @@ from wordloom.data.tag_schemes import Scheme, chunks_of, tags_of
 from wordloom.data.tagged import Mention, Tagged, on_units, outermost
 from wordloom.tasks.tag.features import features
 from wordloom.tasks.tag.task import fitting_rule
-from wordloom.text.units import Units, find_units
+from wordloom.text.units import Units, cut_out, find_units
 
 L1, L2 = 0.1, 0.1
 
@@ -42,7 +42,7 @@ class _Taggers:
     def tagged(self, records: Tagged) -> list[tuple[list[str], list[str]]]:
         """(words, tags) of each text."""
         return [
-            (_words(text, units), tags_of(len(units), on_units(outermost(spans), units), self.scheme))
+            (cut_out(text, units), tags_of(len(units), on_units(outermost(spans), units), self.scheme))
             for text, units, spans in zip(records.documents, self.units(records), records.spans, strict=True)
         ]
 
@@ -68,7 +68,7 @@ class WordTags(_Taggers):
 
     def predict(self, records: Tagged) -> list[list[Mention]]:
         return [
-            self.mentions(units, [self.usual.get(word, self.unknown) for word in _words(text, units)])
+            self.mentions(units, [self.usual.get(word, self.unknown) for word in cut_out(text, units)])
             for text, units in zip(records.documents, self.units(records), strict=True)
         ]
 
@@ -98,11 +98,7 @@ class FeatureCRF(_Taggers):
     def predict(self, records: Tagged) -> list[list[Mention]]:
         answers = []
         for text, units in zip(records.documents, self.units(records), strict=True):
-            words = _words(text, units)
+            words = cut_out(text, units)
             tags = self.tagger.tag([features(words, i) for i in range(len(words))]) if words else []
             answers.append(self.mentions(units, tags))
         return answers
-
-
-def _words(text: str, units: Units) -> list[str]:
-    return [text[a:b] for a, b in units.tolist()]

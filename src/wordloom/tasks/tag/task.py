@@ -35,7 +35,7 @@ from wordloom.tasks.tag.spans import LabelSet, best_labels, with_scores
 from wordloom.tasks.tag.windows import TagWindows, align, ranges, window
 from wordloom.tasks.windows import Ints, by_budget, lay_out
 from wordloom.text.tokenizer import Tokenizer
-from wordloom.text.units import Units, find_units, join_tokens, kept_whole, mostly_unspaced
+from wordloom.text.units import Units, cut_out, find_units, join_tokens, kept_whole, mostly_unspaced
 from wordloom.train.job import Term, Terms
 
 HEAD, CHAIN, SURFACE = "tag", "crf", "surface"
@@ -171,8 +171,7 @@ class Tagging:
         found = window(self.tokenizer, pieces, length=self.length, stride=self.config.stride)
         if not self.config.features:
             return found
-        words = [[text[a:b] for a, b in units.tolist()] for text, units in given]
-        return replace(found, bags=hashed(words, self.config.features))
+        return replace(found, bags=hashed([cut_out(text, units) for text, units in given], self.config.features))
 
     def _records(self, records: Tagged) -> tuple[TagWindows, Tensor]:
         """Windows of labelled texts and the labels (N,) of all their units."""
