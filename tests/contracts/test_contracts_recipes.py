@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = Path(wordloom.__file__).parent / "api" / "demo.toml"
 RECIPES = [DEMO, *sorted((ROOT / "recipes").glob("**/*.toml"))]
 
+STARTS = {"generate": "gpt2-tiny", "summarize": "t5v1.1-tiny", "translate": "t5v1.1-tiny"}  # else bert-tiny
+
 
 def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Overrides that keep what the recipe is about (objective, optimiser, schedule, task) and shrink the rest."""
@@ -66,9 +68,11 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def _start(recipe: Recipe, run: Path) -> Path:
     """A tiny run in place of one that the recipe names."""
-    preset = "gpt2-tiny" if recipe.task is not None and recipe.task.name == "generate" else "bert-tiny"
+    preset = STARTS.get(recipe.task.name if recipe.task else "", "bert-tiny")
+    known = {field.name for field in fields(presets.PRESETS[preset].kind)}
+    model = {key: value for key, value in tiny.MODEL.items() if key[6:] in known}
     corpus = tiny.write_corpus(run.with_suffix(".txt"))
-    values = {**tiny.MODEL, **tiny.TRAIN, "tokenizer.vocab_size": 150}
+    values = {**model, **tiny.TRAIN, "tokenizer.vocab_size": 150}
     api.pretrain(corpus, run, preset=preset, quiet=True, **values)
     return run
 
