@@ -86,6 +86,21 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
             ]
         )
     yield md.table(["recipe", "size", "trained", "scores", "baseline", "gain", "over seeds: mean; each; gains"], rows)
+    for name, run in r["runs"].items():
+        if run.get("curve"):
+            yield _learning_curve(name, run)
+
+
+def _learning_curve(name: str, run: dict[str, Any]) -> str:
+    """How the main score grows with the labels, and how far it is from the baseline of as many."""
+    points = [*run["curve"], {"labels": "all", "score": run["scores"][run["main"]],
+                              "gain": run["paired"] and run["paired"]["difference"]}]  # fmt: skip
+    said = [f"{p['labels']:,}" if p["labels"] != "all" else "all" for p in points]
+    each = "; ".join(
+        f"{labels}: {md.score(p['score'])}" + (f", {md.gain(p['gain'])} against the baseline" if p["gain"] else "")
+        for labels, p in zip(said, points, strict=True)
+    )
+    return f"`recipes/{name}.toml` by training examples (`--set data.labels=N`), {run['main']}: {each}."
 
 
 def _trained(run: dict[str, Any]) -> str:

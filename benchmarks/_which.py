@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import _tables as md
@@ -22,6 +23,8 @@ def which_model(result: Callable[[str], dict[str, Any] | None]) -> Iterator[str]
             yield from choice(found, title)
     if (objective := result("choice_objective")) is not None:
         yield from objectives(objective)
+    if (compared := result("strategies_imdb_500")) is not None:
+        yield from strategies(compared)
     tasks = result("tasks")
     if tasks is not None and CHEAP[0] in tasks["runs"]:
         yield from from_labels_alone(tasks)
@@ -49,6 +52,52 @@ def objectives(r: dict[str, Any]) -> Iterator[str]:
     header = ["objective", "seconds", "bits a byte", "BLiMP, %", "probe, %", "random weights, %", "gain"]
     yield md.table(header, rows)
     yield f"{md.machine(r)} `{r['command']}`, seed {r['seed']}. {' '.join(r['objectives']['notes'])}"
+
+
+HOW = {
+    "full": "everything (`full`)",
+    "frozen": 'the head alone (`train.freeze = "body"`)',
+    "gradual": 'layer by layer from above (`train.freeze = "gradual"`, Howard & Ruder 2018)',
+    "layer-decay": "everything, lower layers slower (`train.layer_decay = 0.7`)",
+    "lora": "thin products beside the layers (`lora.rank = 8`, Hu et al. 2021)",
+    "continued": "pre-trained on the task's own text first (`wordloom pretrain TEXT --start MODEL`), then everything",
+}
+
+
+def strategies(r: dict[str, Any]) -> Iterator[str]:
+    """The ways to fine-tune; who is ahead is read from the file, and only where a paired interval says so."""
+    found = r["strategies"]
+    yield "## Which fine-tuning strategy?"
+    against = {name: row["against_full"] for name, row in found.items() if "against_full" in row}
+    better = [name for name, row in against.items() if row["low"] > 0]
+    worse = [name for name, row in against.items() if row["high"] < 0]
+    same = [name for name in against if name not in better + worse]
+    said = [(better, "better than training everything"), (same, "no different from it"), (worse, "worse")]
+    answer = "; ".join(f"{what}: {', '.join(f'*{name}*' for name in names)}" for names, what in said if names)
+    yield (
+        f"The same start ({r['strategies']['full']['start']}), 500 IMDb labels, steps and seeds ({len(r['seeds'])}) for each; every "
+        f"strategy takes the best of three learning rates by its own validation part. {answer[:1].upper()}{answer[1:]}."
+    )
+    rows = []
+    for name, row in found.items():
+        rows.append([HOW[name], f"{row['rate']:g}", md.score(row["accuracy"]),
+                     ", ".join(f"{100 * one:.1f}" for one in row["per_seed"]),
+                     md.gain(_as_score(against[name])) if name in against else "-",
+                     f"{median(row['seconds']):.0f}"])  # fmt: skip
+    header = [
+        "what is trained",
+        "rate",
+        "accuracy, %",
+        "each seed",
+        "against everything",
+        "seconds, with 25,000 answers",
+    ]
+    yield md.table(header, rows)
+    yield f"{md.machine(r)} `{r['command']}`."
+
+
+def _as_score(against: dict[str, Any]) -> dict[str, float]:
+    return {"value": against["difference"], "low": against["low"], "high": against["high"]}
 
 
 def from_labels_alone(r: dict[str, Any]) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Fine-tuning strategies side by side: the same start, labels, seeds and steps; only what is trained differs.
 
-    python benchmarks/strategies.py recipes/strategies-imdb-500.toml   (after recipes/imdb-pretrain.toml)
+    python benchmarks/strategies.py recipes/strategies-imdb-500.toml --continued runs/imdb-continued
+                                          (after recipes/baby10m-loom-tiny.toml and recipes/imdb-continued.toml)
 
 Each strategy first takes the learning rate that is best for it on the validation part of the first seed (ties: the
 lower loss), then trains every seed with it; the difference to training everything is paired by seed and test text. What
-finished before is kept. Writes benchmarks/results/NAME_OF_RECIPE.json. Continued pre-training is another start, not
-another way to train from it: `wordloom pretrain TEXT --start MODEL`, then these.
+finished before is kept. --continued: the recipe's start after more pre-training, on text of the task; the strategy
+"continued" trains all of that. Writes benchmarks/results/NAME_OF_RECIPE.json.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ STRATEGIES: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "frozen": ({"train.freeze": "body"}, (1e-3, 1e-2, 5e-2)),
     "gradual": ({"train.freeze": "gradual"}, (3e-4, 1e-3, 2e-3)),
     "layer-decay": ({"train.layer_decay": 0.7}, (3e-4, 1e-3, 2e-3)),
-    "lora-8": ({"lora.rank": 8, "lora.alpha": 16.0}, (1e-3, 3e-3, 1e-2)),
-    "lora-32": ({"lora.rank": 32, "lora.alpha": 64.0}, (1e-3, 3e-3, 1e-2)),
+    "lora": ({"lora.rank": 8, "lora.alpha": 16.0}, (1e-3, 3e-3, 1e-2)),
+    "continued": ({}, (3e-4, 1e-3, 2e-3)),
 }
 
 
@@ -41,15 +42,13 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def train(recipe: Path, folder: Path, seed: int, rate: float, values: dict[str, Any], threads: int) -> Path:
+def train(recipe: Path, start: str, folder: Path, values: dict[str, Any]) -> Path:
     """One run; read where it finished before, resumed where it did not."""
-    facts = toml_of(recipe)
     if not finished(folder):
         again = folder.exists()
-        given = {} if again else {"train.seed": seed, "train.lr": rate, "train.threads": threads, **values}
-        source = None if again else recipe
-        start, data = facts["model"]["start"], facts["data"]["train"]
-        finetune(start, data, folder, recipe=source, resume=again, baseline=False, **given)
+        data = toml_of(recipe)["data"]["train"]
+        finetune(start, data, folder, recipe=None if again else recipe, resume=again, baseline=False, quiet=True,
+                 **({} if again else values))  # fmt: skip
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         shutil.rmtree(folder / "bundle", ignore_errors=True)
     return folder
@@ -70,17 +69,26 @@ def correct(folder: Path) -> np.ndarray:
     return np.array([row["gold"] == row["predicted"] for row in map(json.loads, lines)], float)
 
 
-def measured(recipe: Path, out: Path, name: str, seeds: list[int], threads: int) -> tuple[dict[str, Any], np.ndarray]:
+def measured(
+    recipe: Path, start: str, out: Path, name: str, seeds: list[int], threads: int
+) -> tuple[dict[str, Any], np.ndarray]:
     """Facts of a strategy, and its right answers (S, n)."""
     values, rates = STRATEGIES[name]
-    tried = {rate: train(recipe, out / f"{name}-{rate}-{seeds[0]}", seeds[0], rate, values, threads) for rate in rates}
+
+    def run(kind: str, seed: int, rate: float, **more: Any) -> Path:
+        settings = {**values, **more, "train.seed": seed, "train.lr": rate, "train.threads": threads}
+        return train(recipe, start, out / f"{name}-{kind}{rate}-{seed}", settings)
+
+    # the choice among rates does not see the test part
+    tried = {rate: run("choice-", seeds[0], rate, **{"data.test": None}) for rate in rates}
     best = max(rates, key=lambda rate: validation(tried[rate]))
-    folders = [train(recipe, out / f"{name}-{best}-{seed}", seed, best, values, threads) for seed in seeds]
+    folders = [run("", seed, best) for seed in seeds]
     right = np.stack([correct(folder) for folder in folders])
     manifests = [read_json(folder / "manifest.json") for folder in folders]
     model = manifests[0]["model"]
     low, high = interval(bootstrap(lambda w: w @ right.mean(0) / right.shape[1], right.shape[1]))
     facts = {
+        "start": start,
         "settings": values,
         "rates_tried": {str(rate): validation(folder)[0] for rate, folder in tried.items()},
         "rate": best,
@@ -99,13 +107,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: runs/NAME-OF-RECIPE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
+    parser.add_argument("--continued", help='the start of the strategy "continued"; without it that is left out')
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     out = args.out or Path("runs") / args.recipe.stem
     out.mkdir(parents=True, exist_ok=True)
     facts, right = {}, {}
     for name in args.strategies:
-        facts[name], right[name] = measured(args.recipe, out, name, args.seeds, args.threads)
+        start = args.continued if name == "continued" else toml_of(args.recipe)["model"]["start"]
+        if start is None:
+            continue
+        facts[name], right[name] = measured(args.recipe, start, out, name, args.seeds, args.threads)
         if "full" in right and name != "full":
             gain = gain_over_seeds(right[name], right["full"], names=(name, "full"))
             facts[name]["against_full"] = {"difference": gain.difference, "low": gain.low, "high": gain.high,
@@ -113,8 +125,15 @@ def main() -> None:
         row = facts[name]["accuracy"]
         verdict = facts[name].get("against_full", {}).get("verdict", "")
         print(f"{name:12} {100 * row['value']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]  {verdict}")
-    result = {"date": date.today().isoformat(), "machine": _common.machine(args.threads), "seeds": args.seeds,
-              "recipe": args.recipe.read_text(encoding="utf-8"), "strategies": facts}  # fmt: skip
+    result = {
+        "command": f"python benchmarks/strategies.py {args.recipe}"
+        + (f" --continued {args.continued}" if args.continued else ""),
+        "date": date.today().isoformat(),
+        "machine": _common.machine(args.threads),
+        "seeds": args.seeds,
+        "recipe": args.recipe.read_text(encoding="utf-8"),
+        "strategies": facts,
+    }
     print(_common.write(args.recipe.stem.replace("-", "_"), result))
 
 

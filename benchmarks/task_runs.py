@@ -2,7 +2,8 @@
 
     wordloom run recipes/wnut17.toml -o runs/wnut17                              (and others, by their names)
     wordloom run recipes/wnut17.toml -o runs/wnut17-1 --set train.seed=1         (other seeds, where a run is short)
-    python benchmarks/task_runs.py wnut17
+    wordloom run recipes/jaquad.toml -o runs/jaquad-labels-2000 --set data.labels=2000     (points of a learning curve)
+    python benchmarks/task_runs.py wnut17 jaquad
 
 The first seed's scores are shown with their intervals, the main score of every seed beside them, and the median time:
 the processor's, which other work hardly changes, where the runs tell it. A result that is there is kept unless it is
@@ -67,7 +68,15 @@ def all_seeds(runs: Path, name: str) -> dict[str, Any]:
         "median_seconds": seconds,
         "median_processor_seconds": alone,
         "seeds": [_seed(run) for run in (first, *others)],
+        "curve": _curve(runs, name),
     }
+
+
+def _curve(runs: Path, name: str) -> list[dict[str, Any]]:
+    """The main score with fewer labels, of every RUNS/NAME-labels-N; fewest first."""
+    prefix = f"{name}-labels-"
+    numbers = sorted(int(run.name.removeprefix(prefix)) for run in runs.glob(f"{prefix}*") if run.is_dir())
+    return [{"labels": number} | _seed(result(runs / f"{prefix}{number}", name)) for number in numbers]
 
 
 def _without_seed(recipe: str) -> str:

@@ -61,8 +61,10 @@ def small(recipe: Recipe, folder: Path) -> dict[str, Any]:
         values |= {"compare.labels": [12], "compare.seeds": [0]}
     starts = {"model.start": recipe.model.start, "compare.beside": recipe.compare and recipe.compare.beside}
     for key, start in starts.items():
-        if recipe.corpus is None and start is not None and start not in presets.PRESETS:
+        if start is not None and start not in presets.PRESETS:
             values[key] = str(_start(recipe, folder / key))
+    if recipe.corpus is not None and recipe.model.start is not None:  # goes on with the start's own shape and tokenizer
+        values = {k: v for k, v in values.items() if k not in tiny.MODEL and k != "tokenizer.vocab_size"}
     return values
 
 

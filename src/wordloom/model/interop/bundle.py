@@ -27,6 +27,7 @@ from wordloom.model.interop.files import atomic_folder, read_json, read_tensors,
 from wordloom.model.interop.hf import Loaded, apply_states, has_twin, load_hf, write_hf
 from wordloom.model.interop.settings import family_of
 from wordloom.model.model import Model
+from wordloom.model.near_head import NearHead
 from wordloom.model.roles_head import RolesHead
 from wordloom.model.span_head import SpanHead
 from wordloom.model.surface_head import SurfaceHead
@@ -183,6 +184,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
     "classify": ClassifyHead,
     "embed": EmbedHead,
     "answer": SpanHead,
+    "near": NearHead,
     "tag": TagHead,
     "crf": CRF,
     "surface": SurfaceHead,

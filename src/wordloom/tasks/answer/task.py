@@ -26,7 +26,9 @@ from wordloom.metrics.squad import AnswerRule, answer_rule
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.encoder_decoder import EncoderDecoder
 from wordloom.model.interop.settings import family_of
+from wordloom.model.near_head import NearHead
 from wordloom.model.span_head import SpanHead
+from wordloom.tasks.answer.nearness import WIDTH
 from wordloom.tasks.answer.spans import Floats, Piece, Reading, best_threshold, read_spans
 from wordloom.tasks.answer.targets import Targets, examples_of, make_targets
 from wordloom.tasks.answer.windows import AnswerWindows, make_answer_windows
@@ -35,7 +37,7 @@ from wordloom.tasks.windows import Ints, by_budget, lay_out
 from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Term, Terms
 
-HEAD = "answer"
+HEAD, NEAR = "answer", "near"
 BUDGET = 8192  # tokens of an evaluation batch; the answers do not depend on it
 
 
@@ -65,7 +67,7 @@ class Reader:
 
     name = "answer"
     main = "f1"
-    keeps = frozenset({HEAD})  # a head that finds answers goes on finding them
+    keeps = frozenset({HEAD, NEAR})  # a head that finds answers goes on finding them
 
     def __init__(
         self,
@@ -114,9 +116,9 @@ class Reader:
             cure = "leave it out, or use a BERT, ALBERT, ELECTRA or XLNet row"
             raise ConfigError("this model has no segments to mark words with", where="task.match", cure=cure)
         family = family_of(arch, [HEAD])
-        if family is None or HEAD not in family.parts:
-            return {HEAD: SpanHead(arch)}
-        return {HEAD: family.heads[HEAD](arch, 2)}
+        public = family is not None and HEAD in family.parts
+        heads = {HEAD: family.heads[HEAD](arch, 2) if family is not None and public else SpanHead(arch)}
+        return heads | ({NEAR: NearHead(arch, WIDTH)} if self.config.features else {})
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "length": self.length, "longest": self.longest, "silent": self.silent,
@@ -257,7 +259,7 @@ class Reader:
         """The windows numbered ``chosen``; with targets, those of whole questions, which are counted from 0.
 
         examples["at"]: (N,) where the tokens of the pieces stand in the flattened (B * T,) rows; ["ends_at"]: (W, 2)
-        where each window begins and ends.
+        where each window begins and ends; ["near"]: (N, features) where the head reads them.
         """
         batch = lay_out(windows.windows, chosen, windows.owner[chosen], self.pad_id)
         begin = batch.examples["rows"].numpy() * batch.tokens.shape[1] + batch.examples["cols"].numpy()
@@ -265,6 +267,8 @@ class Reader:
         end = begin + windows.windows.lengths[chosen] - 1
         batch.examples["at"] = torch.from_numpy((begin + windows.lead[chosen])[which] + place)
         batch.examples["ends_at"] = torch.from_numpy(np.stack([begin, end], axis=1))
+        if self.config.features:
+            batch.examples["near"] = torch.from_numpy(windows.near(chosen))
         if targets is not None:
             batch.examples.update(examples_of(windows, chosen, targets))
         return batch
@@ -354,7 +358,10 @@ def span_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     n = len(batch.examples["at"])
     states = hidden.reshape(-1, hidden.shape[-1])[torch.cat([batch.examples["at"], null_at])]
     logits = model.heads[HEAD](states)  # (N + W, 2)
-    return logits[:n], logits[n:]
+    found = logits[:n]
+    if NEAR in model.heads:
+        found = found + model.heads[NEAR](states[:n], batch.examples["near"])
+    return found, logits[n:]
 
 
 def shared_loss(logits: Tensor, nulls: Tensor, examples: Mapping[str, Tensor], silent: bool) -> Tensor:

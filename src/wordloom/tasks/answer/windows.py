@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from wordloom.data.questions import Question, Span
 from wordloom.errors import ConfigError
+from wordloom.tasks.answer.nearness import WIDTH, nearness
 from wordloom.tasks.windows import Ints, Windows, cut
+from wordloom.text.sentences import sentence_starts
 from wordloom.text.tokenizer import Tokenizer
 
 _TEXTS = 1024  # texts tokenized at a time
@@ -29,11 +31,13 @@ _WORD = re.compile("[A-Za-z\u00c0-\u024f\u0300-\u052f\u1e00-\u1fff]+|[0-9]+")
 
 class Tokens(NamedTuple):
     """A context of n tokens. characters: (n, 2) first and last + 1 character of each, without white space around it,
-    equal where it is no text. bounds: (n, 2) whether an answer may start, end at it: not inside a word."""
+    equal where it is no text. bounds: (n, 2) whether an answer may start, end at it: not inside a word. sentences: (n,)
+    number of the sentence of each."""
 
     ids: NDArray[np.int32]
     characters: NDArray[np.int32]
     bounds: NDArray[np.bool_]
+    sentences: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class AnswerWindows:
 
     windows: their tokens. begin: (W,) number of the context token a window's piece begins with; lead: (W,) tokens
     before that piece; sizes: (W,) tokens of the piece; usable: (N, 2) whether an answer may start, end at a token, of
-    all pieces one after the other. contexts: of each question. questions_cut: how many were longer than allowed.
+    all pieces one after the other. contexts: of each question; questions: the tokens of each that the windows hold.
+    questions_cut: how many were longer than allowed.
     """
 
     windows: Windows
@@ -51,6 +56,7 @@ class AnswerWindows:
     sizes: Ints
     usable: NDArray[np.bool_]
     contexts: list[Tokens]
+    questions: list[NDArray[np.int32]]
     questions_cut: int
 
     @cached_property
@@ -62,6 +68,18 @@ class AnswerWindows:
     def owner(self) -> Ints:
         """(W,) the question of each window."""
         return np.repeat(np.arange(self.windows.examples), self.windows.counts)
+
+    def near(self, chosen: Ints) -> NDArray[np.float32]:
+        """(tokens of their pieces, features) of the windows numbered ``chosen``: what of the question is near."""
+        found, last = [np.zeros((0, WIDTH), np.float32)], -1
+        whole = found[0]
+        for w in chosen:
+            if self.owner[w] != last:
+                last = int(self.owner[w])
+                context = self.contexts[last]
+                whole = nearness(context.ids, context.sentences, self.questions[last])
+            found.append(whole[self.begin[w] : self.begin[w] + self.sizes[w]])
+        return np.concatenate(found)
 
     def pieces(self, chosen: Ints) -> tuple[Ints, Ints]:
         """Of the windows numbered ``chosen``: (window among these, token of its piece) of every token of their
@@ -102,7 +120,7 @@ def make_answer_windows(
     types = [np.zeros(0, np.bool_)]
     for q in asked:
         head = np.concatenate([cls, questions[q.question][:longest], sep])
-        ids, _, bounds = contexts[q.context]
+        ids, bounds = contexts[q.context].ids, contexts[q.context].bounds
         edges = cut(len(ids), length - len(head) - 1, stride)
         counts.append(len(edges))
         for a, b in edges:
@@ -123,7 +141,8 @@ def make_answer_windows(
     )
     return AnswerWindows(
         windows, np.array(begin, np.int64), np.array(lead, np.int64), np.array(sizes, np.int64), np.concatenate(usable),
-        [contexts[q.context] for q in asked], sum(len(questions[q.question]) > longest for q in asked),
+        [contexts[q.context] for q in asked], [questions[q.question][:longest] for q in asked],
+        sum(len(questions[q.question]) > longest for q in asked),
     )  # fmt: skip
 
 
@@ -141,7 +160,8 @@ def _tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
         block = distinct[start : start + _TEXTS]
         for text, (ids, offsets) in zip(block, tokenizer.encode_offsets(block), strict=True):
             characters = trimmed(text, offsets)
-            found[text] = Tokens(ids, characters, bounds_of(text, characters))
+            sentences = np.searchsorted(sentence_starts(text), characters[:, 0], side="right")
+            found[text] = Tokens(ids, characters, bounds_of(text, characters), sentences.astype(np.int32))
     return found
 
 
