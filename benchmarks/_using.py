@@ -68,7 +68,7 @@ def _generation_table(r: dict[str, Any]) -> str:
 
 def tasks(r: dict[str, Any]) -> Iterator[str]:
     yield "## Tasks"
-    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent; scores, baseline and gain of the recipe's own seed, the time the median (*CPU*: of the processor alone)."
+    yield f"{md.machine(r)} From random weights unless the recipe says otherwise; every figure is of the test part, in percent but for bits and perplexity; scores, baseline and gain of the recipe's own seed, the time the median (*CPU*: of the processor alone)."
     rows = []
     for name, run in r["runs"].items():
         beside, paired = run["baseline"], run["paired"]
@@ -77,11 +77,9 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
                 f"`recipes/{name}.toml`",
                 f"{run['model']['parameters'] / 1e6:.1f} M",
                 f"{_trained(run)}, {run['threads']} thread{'s' * (run['threads'] > 1)}",
-                "; ".join(
-                    f"{key} {md.score(found)}" for key, found in run["scores"].items() if _in_percent(key, found)
-                ),
-                f"{beside['name']}: {md.score(beside['scores'][run['main']])}" if beside else "-",
-                md.gain(paired["difference"]) if paired else "-",
+                "; ".join(f"{key} {_score(key, found)}" for key, found in run["scores"].items() if _shown(key, found)),
+                f"{beside['name']}: {_score(run['main'], beside['scores'][run['main']])}" if beside else "-",
+                _gain(run["main"], paired["difference"]) if paired else "-",
                 _over_seeds(run.get("seeds", [])),
             ]
         )
@@ -107,8 +105,19 @@ def _trained(run: dict[str, Any]) -> str:
     return md.minutes(run.get("median_seconds", run["seconds"]), run.get("median_processor_seconds"))
 
 
-def _in_percent(key: str, score: dict[str, Any]) -> bool:
+def _shown(key: str, score: dict[str, Any]) -> bool:
     return "low" in score and key != "log_loss"
+
+
+PLAIN = ("bits_per_byte", "perplexity")  # all other scores are shares
+
+
+def _score(key: str, score: dict[str, float]) -> str:
+    return "{value:.2f} [{low:.2f}, {high:.2f}]".format(**score) if key in PLAIN else md.score(score)
+
+
+def _gain(key: str, difference: dict[str, float]) -> str:
+    return "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**difference) if key in PLAIN else md.gain(difference)
 
 
 def _over_seeds(seeds: list[dict[str, Any]]) -> str:
