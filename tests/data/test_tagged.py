@@ -111,6 +111,32 @@ def test_json(tmp_path: Path, record: dict[str, Any], form: str) -> None:
     assert data.places == [f"{path}:1" if form == "lines" else f"{path}: record 1"]
 
 
+def test_label_studio_leaves_out_what_nobody_annotated(tmp_path: Path) -> None:
+    """A skipped annotation is none, the first that is not skipped counts, and no annotation is not "no name"."""
+
+    def result(a: int, b: int, kind: str) -> dict[str, Any]:
+        return {"result": [{"type": "labels", "value": {"start": a, "end": b, "labels": [kind]}}]}
+
+    tasks = [
+        {"data": {"text": TEXT}, "annotations": []},
+        {"data": {"text": TEXT}, "annotations": [{**result(0, 4, "LOC"), "was_cancelled": True}]},
+        {"data": {"text": TEXT}, "annotations": [{**result(0, 4, "LOC"), "was_cancelled": True}, result(0, 4, "PER")]},
+        {"data": {"text": TEXT}, "annotations": [result(11, 20, "LOC"), result(0, 4, "PER")]},
+        {"data": {"text": TEXT}, "annotations": [{"result": []}]},
+    ]
+    path = write(tmp_path, "a.json", json.dumps(tasks))
+    data = read_tagged(path)
+    assert [spans for _, spans in records(data)] == [(Span(0, 4, "PER"),), (Span(11, 20, "LOC"),), ()]
+    assert f"2 records that nobody annotated, or that were skipped, left out (first: {path}: record 1)" in data.columns
+    assert f"1 records with several annotations, of which the first is read (first: {path}: record 4)" in data.columns
+    with pytest.raises(DataError, match="no record is annotated"):
+        read_tagged(write(tmp_path, "b.json", json.dumps(tasks[:2])))
+    minimal = [{"text": TEXT, "label": [{"start": 0, "end": 4, "labels": ["PER"]}], "annotation_id": 1, "annotator": 1},
+               {"text": TEXT, "annotation_id": 2, "annotator": 1}]  # fmt: skip
+    data = read_tagged(write(tmp_path, "min.json", json.dumps(minimal)))
+    assert [spans for _, spans in records(data)] == [(Span(0, 4, "PER"),), ()]
+
+
 def line(**values: Any) -> str:
     return '{"text": "ok", "spans": []}\n' + json.dumps(values) + "\n"
 

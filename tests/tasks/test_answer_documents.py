@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from wordloom.data.documents import Document
 from wordloom.data.questions import Question
 from wordloom.tasks.answer.documents import Passage, PassageRanker, answer_from, passages_of
 from wordloom.tasks.answer.spans import Candidate, Reading
@@ -25,13 +26,25 @@ def test_passages_hold_every_character_once_and_whole_sentences(size: int) -> No
 
 
 def test_the_ranker_cites_documents_and_leaves_out_what_shares_no_word() -> None:
-    documents = [("a", LONG, "a.txt:1"), ("b", "Dogs bark.\n" * 80 + "Anna lives in Rome.", "b.txt:1")]
+    documents = [
+        Document("a", "", LONG, "a.txt:1"),
+        Document("b", "", "Dogs bark.\n" * 80 + "Anna lives in Rome.", "b.txt:1"),
+    ]
     ranker = PassageRanker(documents)
     found = ranker("Where does Anna live? Rome", 5)
     assert found[0].document == "b" and "Rome" in found[0].text and found[0].place == "b.txt:1"
-    assert documents[1][1][found[0].start :].startswith(found[0].text)
+    assert documents[1].text[found[0].start :].startswith(found[0].text)
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
     assert ranker("zebra", 5) == [] and len(ranker("漫画家", 1)) == 1
+
+
+def test_a_title_is_searched_and_not_read() -> None:
+    documents = [Document(name, name, "It was written in London.", "") for name in ("Hamlet", "Macbeth")]
+    ranker = PassageRanker([*documents, Document("Lear", "Lear", "", "")])
+    (found,) = ranker("Who made Hamlet?", 5)
+    assert (found.document, found.start, found.text) == ("Hamlet", 0, "It was written in London.")
+    every = ranker("Who made Hamlet?", 5, every=True)
+    assert [(p.document, p.score > 0) for p in every] == [("Hamlet", True), ("Macbeth", False)]
 
 
 class Stub:

@@ -6,7 +6,7 @@ import pytest
 from tiny_answers import questions, reader
 
 from wordloom.config import TokenizerConfig
-from wordloom.data.questions import Question, Span
+from wordloom.data.questions import Question, Questions, Span
 from wordloom.errors import ConfigError
 from wordloom.model.architecture import Architecture
 from wordloom.tasks.answer.stream import AnswerStream
@@ -88,7 +88,24 @@ def test_every_right_answer_is_a_target_or_reported(tokenizer: Tokenizer) -> Non
     stream = AnswerStream(task, records, batch=8, seed=0)
     assert stream.left_out == lost
     rows = task.details(records, task.gold(records))["tables"][1]["rows"]
-    assert rows[0][1] == len(records) and rows[-1][1] == lost
+    assert rows[0][1] == len(records) and rows[-2][1] == lost
+    assert rows[-1] == [f"questions whose answers all have more than {task.longest} tokens", 0]
+
+
+def test_answers_longer_than_allowed_are_reported(tokenizer: Tokenizer) -> None:
+    """They can be learned from, and never given whole: of two right answers the shorter decides."""
+    text = "good film the plot was bad"
+    long, short = Span(text, 0), Span("good film", 0)
+    asked = [Question("what", text, str(i)) for i in range(4)]
+    places = [f"a:{i}" for i in range(4)]
+    records = Questions(asked, [(long,), (long, short), (short,), ()], places)
+    task = reader(tokenizer, records, length=64, max_answer=5)
+    targets = task.targets(task.windows(records.asked), records)
+    whole, part = (len(tokenizer.encode_ids([t])[0]) for t in (text, "good film"))
+    assert targets.shortest.tolist() == [whole, part, part, 0] and part <= 5 < whole
+    assert targets.reachable.all()
+    rows = task.details(records, task.gold(records))["tables"][1]["rows"]
+    assert rows[-1] == ["questions whose answers all have more than 5 tokens", 1]
 
 
 def test_chinese_answers_are_slices_of_the_text() -> None:

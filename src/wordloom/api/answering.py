@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from wordloom.api.loading import load
-from wordloom.data.documents import Documents
+from wordloom.data.documents import Document, Documents
 from wordloom.errors import ConfigError, DataError
 from wordloom.run import read_manifest
-from wordloom.tasks.answer.documents import Answered, Passage, PassageRanker, Ranker, answer_from, passages_of
+from wordloom.tasks.answer.documents import Answered, Passage, PassageRanker, Ranker, answer_from
 from wordloom.tasks.answer.task import Reader
 
 
@@ -41,7 +41,10 @@ class DocumentReader:
 
 
 def ranker_of(documents: str | Path) -> Ranker:
-    """BM25 over passages of files, or an index's own ranking, whose documents are then read passage by passage."""
+    """BM25 over passages of files; of an index, over the passages of the documents that it finds.
+
+    An index's own scores are not used: a cosine or a sum of reciprocal ranks has no say beside a reader's logits.
+    """
     if (Path(documents) / "manifest.json").is_file() and read_manifest(documents).get("kind") == "index":
         from wordloom.api.searching import open_index
 
@@ -49,11 +52,12 @@ def ranker_of(documents: str | Path) -> Ranker:
 
         def ranked(question: str, k: int) -> list[Passage]:
             hits = index.search(question, k)
-            return [Passage(hit.id, start, text, "", hit.score)
-                    for hit in hits for start, text in passages_of(hit.text)]  # fmt: skip
+            found = [Document(hit.id, hit.title, hit.text, "") for hit in hits if hit.text.strip()]
+            # what vectors found may share no word with the question
+            return PassageRanker(found)(question, k, every=True) if found else []
 
         return ranked
-    return PassageRanker((d.id, d.text, d.place) for d in Documents(documents))
+    return PassageRanker(Documents(documents))
 
 
 def answer(

@@ -36,10 +36,30 @@ def read_json(path: str, *, text: str | None, label: str | None, overlaps: bool,
     kinds: dict[str, int] = {}
     for place, record in records:
         body = _text(record, text, place)
+        if labelled and label is None and _is_task(record):
+            valid = _annotations(record)
+            if not valid:
+                reader.notes.add("records that nobody annotated, or that were skipped, left out", place)
+                continue
+            if len(valid) > 1:
+                reader.notes.add("records with several annotations, of which the first is read", place)
         kind, spans = _spans(record, body, label, place) if labelled else ("text alone", [])
         kinds[kind] = kinds.get(kind, 0) + 1
         reader.add(body, None, _trimmed(reader, body, spans, place), place)
+    if not kinds:
+        raise DataError("no record is annotated", where=path, cure="annotate some, or take them back from skipped")
     return reader.done(", ".join(f"{count:,} x {kind}" for kind, count in kinds.items()))
+
+
+def _is_task(record: Record) -> bool:
+    """A task of Label Studio's JSON export; its JSON-MIN has the labels beside the text."""
+    return isinstance(record.get("data"), dict) and isinstance(record.get("annotations"), list)
+
+
+def _annotations(record: Record) -> list[Record]:
+    """Those of a task that were not cancelled ("Skip")."""
+    given = [a for a in record["annotations"] if isinstance(a, dict)]
+    return [a for a in given if not a.get("was_cancelled")]
 
 
 def record_ids(path: str) -> Iterator[Any]:
@@ -96,6 +116,8 @@ def _text(record: Record, asked: str | None, place: str) -> str:
 
 def _spans(record: Record, text: str, asked: str | None, place: str) -> tuple[str, list[Span]]:
     key = asked if asked is not None else next((k for k in SPANS if k in record), None)
+    if key is None and "annotation_id" in record:  # Label Studio's JSON-MIN leaves an empty list out
+        return "Label Studio", []
     if key is None or key not in record:
         raise DataError(f"no spans (keys: {', '.join(record)})", where=place, cure="name their key with --label")
     value = record[key]
@@ -104,8 +126,8 @@ def _spans(record: Record, text: str, asked: str | None, place: str) -> tuple[st
     if not isinstance(value, list):
         raise DataError(f"{key!r} holds {type(value).__name__}, not a list of spans", where=place,
                         cure='write [[0, 4, "PER"], ...]')  # fmt: skip
-    if key == "annotations" and (not value or (isinstance(value[0], dict) and "result" in value[0])):
-        results = [item for annotation in value[:1] for item in annotation.get("result", [])]
+    if key == "annotations" and (_is_task(record) or (value and isinstance(value[0], dict) and "result" in value[0])):
+        results = [item for annotation in _annotations(record)[:1] for item in annotation.get("result", [])]
         regions = [item["value"] for item in results if isinstance(item.get("value"), dict)]
         return "Label Studio", [_span(item, text, place) for item in regions if "labels" in item]
     return f"{key}: spans by character", [_span(item, text, place) for item in value]

@@ -22,6 +22,7 @@ def answer_details(task: Reader, records: Questions, answers: Sequence[Answer]) 
     targets = task.targets(windows, records)
     counts = windows.windows.counts
     has = ~targets.silent
+    cut, long = has & ~targets.reachable, targets.shortest > task.longest
     texts = [[s.text for s in spans] for spans in records.gold]
     f1, exact = task.rule(records).scores([a.text for a in answers], texts, records.unanswerable)
     groups = [("in one window", has & (counts == 1)), ("in several windows", has & (counts > 1)),
@@ -34,12 +35,16 @@ def answer_details(task: Reader, records: Questions, answers: Sequence[Answer]) 
                   ["questions longer than task.question, cut", windows.questions_cut],
                   ["answers that do not stand in their text", sum(s.start < 0 for a in records.gold for s in a)],
                   ["answers whose tokens reach beyond them", targets.inexact],
-                  ["questions with an answer that no window holds whole", int((has & ~targets.reachable).sum())]]},
+                  ["questions with an answer that no window holds whole", int(cut.sum())],
+                  [f"questions whose answers all have more than {task.longest} tokens", int(long.sum())]]},
     ]  # fmt: skip
     return {"tables": tables, "samples": _samples(records, answers, f1)}
 
 
-REACHED = "All questions are scored; an answer that no window holds whole cannot be given exactly."
+REACHED = (
+    "All questions are scored; an answer that no window holds whole, or that is longer than task.max_answer, cannot be "
+    "given exactly."
+)
 
 
 def _samples(records: Questions, answers: Sequence[Answer], f1: Any) -> list[dict[str, Any]]:

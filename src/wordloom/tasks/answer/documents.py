@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
+from wordloom.data.documents import Document
 from wordloom.data.questions import Question
 from wordloom.search.bm25 import BM25
 from wordloom.search.words import choose_words
@@ -110,18 +111,21 @@ def passages_of(text: str, size: int = PASSAGE) -> list[tuple[int, str]]:
 
 
 class PassageRanker:
-    """BM25 over the passages of documents in memory."""
+    """BM25 over the passages of documents in memory, each under its document's title."""
 
-    def __init__(self, documents: Iterable[tuple[str, str, str]]):
-        """documents: (id, text, "file:line"). Raises DataError where they hold no word."""
-        self.passages = [
-            Passage(name, start, piece, place) for name, text, place in documents for start, piece in passages_of(text)
-        ]
-        texts = [p.text for p in self.passages]
-        self.bm25 = BM25(texts, choose_words(texts))
+    def __init__(self, documents: Iterable[Document]):
+        """Raises DataError where they hold no word."""
+        self.passages: list[Passage] = []
+        titled: list[str] = []
+        for d in documents:
+            for start, piece in passages_of(d.text):
+                self.passages.append(Passage(d.id, start, piece, d.place))
+                titled.append(f"{d.title} {piece}" if d.title else piece)
+        self.bm25 = BM25(titled, choose_words(titled))
 
-    def __call__(self, question: str, k: int) -> list[Passage]:
-        """Those that share a word with the question; equal scores in the order of the documents."""
+    def __call__(self, question: str, k: int, *, every: bool = False) -> list[Passage]:
+        """Those that share a word with the question, with ``every`` the others after them, at 0; equal scores in the
+        order of the documents."""
         scores = self.bm25.scores(question)
         best = np.argsort(-scores, kind="stable")[:k]
-        return [self.passages[i]._replace(score=float(scores[i])) for i in best if scores[i] > 0]
+        return [self.passages[i]._replace(score=float(scores[i])) for i in best if every or scores[i] > 0]

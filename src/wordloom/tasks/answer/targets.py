@@ -20,13 +20,15 @@ class Targets:
 
     right: (K, 3) every right answer in every window that holds it whole: window, first and last token of its piece;
     windows in order. silent: (E,) there is no answer. reachable: (E,) some window holds a right answer whole, or saying
-    nothing is right and possible: what can be learned from. lengths: tokens of every answer that stands in its text;
-    inexact: how many of these have tokens that reach beyond them.
+    nothing is right and possible: what can be learned from. shortest: (E,) tokens of the shortest right answer that a
+    window holds, 0 where there is none. lengths: tokens of every answer that stands in its text; inexact: how many of
+    these have tokens that reach beyond them.
     """
 
     right: Ints
     silent: NDArray[np.bool_]
     reachable: NDArray[np.bool_]
+    shortest: Ints
     lengths: Ints
     inexact: int
 
@@ -41,6 +43,7 @@ def make_targets(windows: AnswerWindows, records: Questions, *, first: bool = Fa
     model can say nothing."""
     E = len(records)
     empty, reachable = np.zeros(E, np.bool_), np.zeros(E, np.bool_)
+    shortest = np.zeros(E, np.int64)
     right: set[tuple[int, int, int]] = set()
     lengths, inexact = [], 0
     for e, (spans, context) in enumerate(zip(records.gold, windows.contexts, strict=True)):
@@ -59,8 +62,9 @@ def make_targets(windows: AnswerWindows, records: Questions, *, first: bool = Fa
                 if begin <= i and j < begin + windows.sizes[w]:
                     right.add((w, i - begin, j - begin))
                     reachable[e] = True
+                    shortest[e] = min(shortest[e] or j - i + 1, j - i + 1)
     table = np.array(sorted(right), np.int64).reshape(-1, 3)
-    return Targets(table, empty, reachable, np.array(lengths, np.int64), inexact)
+    return Targets(table, empty, reachable, shortest, np.array(lengths, np.int64), inexact)
 
 
 def examples_of(windows: AnswerWindows, chosen: Ints, targets: Targets) -> dict[str, Tensor]:
