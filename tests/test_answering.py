@@ -117,7 +117,23 @@ def test_faults_are_found_before_training(trained: tuple[Path, Path], tmp_path: 
     _, test = trained
     said = shell("check", test, "--task", "answer")
     assert said.code == 0 and "12 questions about 12 texts, 3 without an answer" in said.out
+    assert "!" not in said.out
     document = json.loads(test.read_text())
+    paragraphs = document["data"][0]["paragraphs"]
+    again = dict(paragraphs[0]["qas"][0], question="where does zoe live?", id="other")
+    moved = dict(again, id="moved", question="who?", answers=[dict(again["answers"][0])])
+    moved["answers"][0]["answer_start"] += 2
+    gone = dict(again, id="gone", question="why?", answers=[{"text": "nowhere", "answer_start": 0}])
+    paragraphs[0]["qas"] += [again, moved, gone, dict(again, id="twice")]
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(document))
+    found = {f.name: f for f in api.check([odd], task="answer").facts if f.problem}
+    assert {name: fact.count for name, fact in found.items()} == {"faults": 1, "repeats": 1}
+    lines = shell("check", odd, "--task", "answer").out
+    assert "1 answers do not stand at their offset" in lines and "people, paragraph 1/moved" in lines
+    assert "1 answers stand nowhere in their text" in lines and "people, paragraph 1/gone (nowhere)" in lines
+    assert "1 record repeat" in lines and "paragraph 1/twice = " in lines
+    del paragraphs[0]["qas"][1:]
     document["data"][0]["paragraphs"][2]["context"] = ""
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps(document))

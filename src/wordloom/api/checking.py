@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from wordloom.config import ClassifyConfig, CorpusConfig, TokenizerConfig, make
 from wordloom.data.check import CheckReport
 from wordloom.data.check import check as check_data
 from wordloom.data.corpus import Corpus
+from wordloom.errors import ConfigError
 from wordloom.run import Run
 from wordloom.text.quality import quality_report
 
@@ -24,15 +25,19 @@ def check(
     pair: str | None = None,
     kind: str | None = None,
     task: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Pre-flight of raw or labelled files, and of leaks between them and ``against``. task: whose files they are; None
-    or "classify": raw text or texts with labels."""
+    or "classify": raw text or texts with labels. settings: keys of [task] that say how its files are read."""
     given = [str(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     others = {Path(p).name if len({Path(q).name for q in against}) == len(against) else str(p): str(p) for p in against}
     if task not in (None, "classify"):
         from wordloom.api.check_task import check_task  # torch: the others do without
 
-        return check_task(str(task), given, others, text=text, label=label, pair=pair)
+        return check_task(str(task), given, others, text=text, label=label, pair=pair, settings=settings)
+    if settings:
+        raise ConfigError("only another task's files are read by settings", where=next(iter(settings)),
+                          cure="name the task with --task, or leave it out")  # fmt: skip
     given_kind = make(ClassifyConfig, {"kind": kind or "auto"}).kind
     return check_data(given, against=others, text=text, label=label, pair=pair, kind=given_kind)
 

@@ -53,12 +53,16 @@ def check(
         str | None,
         typer.Option(metavar="NAME", help="whose labelled files these are; absent: raw or classify"),
     ] = None,
+    settings: Set = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at data before training: sizes, damage, duplicates, labels, leaks between splits."""
     from wordloom import api
 
-    report = api.check(paths, against=against or [], text=text, label=label, pair=pair, kind=kind, task=task)
+    report = api.check(
+        paths, against=against or [], text=text, label=label, pair=pair, kind=kind, task=task,
+        settings=settings_of(settings),
+    )  # fmt: skip
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
 
 

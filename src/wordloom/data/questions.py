@@ -90,6 +90,17 @@ class Questions:
         """The context: all questions about a text stay on one side of a split."""
         return text_key(self.asked[index].context)
 
+    def repeat_key(self, index: int) -> str:
+        """Equal where a question is asked twice of the same text."""
+        return f"{self.key(index)}\n{text_key(self.asked[index].question)}"
+
+    def faults(self) -> dict[str, Sequence[str]]:
+        """What ``check`` warns of: sentence -> places."""
+        return {
+            "answers do not stand at their offset, and were found nearby": self.repaired,
+            "answers stand nowhere in their text: no model can give them": self.unfound,
+        }
+
     def contexts(self) -> list[str]:
         """Each context once, in order."""
         return list(dict.fromkeys(q.context for q in self.asked))
