@@ -1,6 +1,7 @@
 """The task tag from a file to answers: through the API and the command line, in every output format."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import tiny
 from cli_runs import command
 from wordloom import api, presets
 from wordloom.api.kinds import task_kind
-from wordloom.data.tagged import Mention, read_tagged
+from wordloom.data.tag_writers import inline
+from wordloom.data.tagged import Mention, TagInput, read_tagged
 from wordloom.errors import ConfigError
 
 SETTINGS: dict[str, Any] = {
@@ -84,6 +86,16 @@ def test_the_command_line(run: Path, tmp_path: Path, monkeypatch: Any, capfd: An
     said = command(monkeypatch, capfd, "predict", run, lines, "--format", "inline")
     assert "[grim|BAD]" in said.out and "\x1b" not in said.out and len(said.out.splitlines()) == 3
     assert command(monkeypatch, capfd, "predict", run, lines).out == said.out
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with monkeypatch.context() as terminal:
+        terminal.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        pairs = [(TagInput("go up\nnow", None, False), [Mention(0, 2, "A", 1.0), Mention(3, 5, "B", 1.0)])]
+        assert list(inline(pairs)) == [
+            "\x1b[1;31mgo\x1b[0m \x1b[2;31mA\x1b[0m \x1b[1;32mup\x1b[0m \x1b[2;32mB\x1b[0m now"
+        ]
+        terminal.setenv("NO_COLOR", "1")
+        assert list(inline(pairs)) == ["[go|A] [up|B] now"]
 
     out = tmp_path / "out.conll"
     assert command(monkeypatch, capfd, "predict", run, lines, "--format", "conll", "--out", out).code == 0

@@ -89,7 +89,8 @@ def dies(self, rows, known):
         os.kill(os.getpid(), signal.SIGKILL)
     put(self, rows, known)
 Store.put = dies
-index(sys.argv[1], sys.argv[2], block=7, quiet=True, add=sys.argv[5] == "add", resume=sys.argv[5] == "resume")
+index(sys.argv[1], sys.argv[2], block=7, quiet=True, add=sys.argv[5] in ("add", "delete"),
+      resume=sys.argv[5] == "resume", delete=["d0", "d1"] if sys.argv[5] == "delete" else [])
 """
 
 
@@ -121,6 +122,18 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path) -> None:
     more.write_text("".join(f"tea number {i}\n" for i in range(20)))
     kill(more, out, 2, "after", "add")  # what is resumed is an addition: the documents from before stay
     assert index(more, out, resume=True, quiet=True).documents == 60
+
+
+def test_a_kill_between_deleting_and_adding(tmp_path: Path) -> None:
+    folder, out = write_beir(tmp_path / "beir"), tmp_path / "index"
+    index(folder, out, quiet=True)
+    more = tmp_path / "more.txt"
+    more.write_text("".join(f"tea number {i}\n" for i in range(9)))
+    kill(more, out, 1, "before", "delete")
+    with pytest.raises(RunError, match=r"did not finish.*--resume"):
+        open_index(out)
+    done = index(more, out, delete=["d0", "d1"], add=True, resume=True, quiet=True)
+    assert done.documents == 40 - 2 + 9 and not {"d0", "d1"} & open_index(out).store.known().keys()
 
 
 def test_what_is_wrong_with_documents_is_said_before_any_work(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def test_answers_longer_than_allowed_are_reported(tokenizer: Tokenizer) -> None:
     assert targets.reachable.all()
     rows = task.details(records, task.gold(records))["tables"][1]["rows"]
     assert rows[-1] == ["questions whose answers all have more than 5 tokens", 1]
+    unscored = task.details(records, task.gold(records))["unscored"]
+    assert unscored["count"] == 1 and unscored["reason"].endswith("1 have more than 5 tokens")
 
 
 def test_chinese_answers_are_slices_of_the_text() -> None:

@@ -88,7 +88,7 @@ def index(
         with _open(out, finished=not resume) as run:
             sample = _read_through(source)
             if delete:
-                _delete(run, list(dict.fromkeys(delete)), resume)
+                _delete(run, list(dict.fromkeys(delete)), resume, more=True)
             adding = add or run.manifest.get("adding", False)
             return _fill(run, source, choose_words(sample, stem, chinese), model, block, quiet, adding)
     words = choose_words(_read_through(source), stem, chinese)
@@ -211,19 +211,21 @@ def _row(document: Document, words: Words, vector: NDArray[np.float32] | None) -
     return row if vector is None else {**row, "vector": vector}
 
 
-def _delete(run: Run, ids: list[str], again: bool) -> Indexed:
-    """again: after a kill, when some may be gone already."""
+def _delete(run: Run, ids: list[str], again: bool, more: bool = False) -> Indexed:
+    """again: after a kill, when some may be gone already. more: documents are added next, so the run is not finished,
+    and what is resumed is that addition."""
     store = Store.open(run.path / FOLDER)
     known = store.known()
     unknown = [name for name in ids if name not in known]
     if unknown and not again:
         shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise DataError(f"no document has the id {shown}; nothing was deleted", where=run.path, cure="correct the ids")
-    run.update_manifest(status="running")
+    run.update_manifest(status="running", adding=more)
     store.remove(ids)
     store.settle(rebuild=True)
     run.update_manifest(documents=len(store))
-    run.finish()
+    if not more:
+        run.finish()
     return Indexed(run.path, len(store), removed=len(ids) - len(unknown))
 
 

@@ -38,7 +38,15 @@ def answer_details(task: Reader, records: Questions, answers: Sequence[Answer]) 
                   ["questions with an answer that no window holds whole", int(cut.sum())],
                   [f"questions whose answers all have more than {task.longest} tokens", int(long.sum())]]},
     ]  # fmt: skip
-    return {"tables": tables, "samples": _samples(records, answers, f1)}
+    found: dict[str, Any] = {"tables": tables, "samples": _samples(records, answers, f1)}
+    nowhere = has & np.array([bool(a) and all(s.start < 0 for s in a) for a in records.gold])
+    reasons = [(nowhere, "are not in the text"), (cut & ~nowhere, "stand whole in no window"),
+               (long, f"have more than {task.longest} tokens")]  # fmt: skip
+    said = [f"{int(which.sum()):,} {why}" for which, why in reasons if which.any()]
+    if said:
+        reason = f"questions whose right answers no answer can equal, scored all the same: {' and '.join(said)}"
+        found["unscored"] = {"count": int((cut | long).sum()), "reason": reason}
+    return found
 
 
 REACHED = (

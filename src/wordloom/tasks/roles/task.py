@@ -8,6 +8,7 @@ three models.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -181,7 +182,14 @@ class Roles:
             tables = [answer_table(asked, a).partition("\n")[2] for a in (answers[i], gold[i])]
             samples.append({"input": " ".join(asked.words), "answer": tables[0], "gold": tables[1],
                             "place": records.places[i]})  # fmt: skip
-        return {"tables": [label_table(pairs)], "samples": samples}
+        found: dict[str, Any] = {"tables": [label_table(pairs)], "samples": samples}
+        known = self.lexicon.label_numbers
+        new = Counter(a.label for s in records.sentences for f in s.frames for a in f.arguments if a.label not in known)
+        if new:
+            named = ", ".join(label for label, _ in new.most_common(5))
+            reason = f"arguments of a role that training never showed, counted as missed: {named}"
+            found["unscored"] = {"count": new.total(), "reason": reason}
+        return found
 
     def row(self, given: Any, answer: Answer) -> dict[str, Any]:
         return answer_row(asked_of(given), answer)
