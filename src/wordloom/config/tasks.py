@@ -163,8 +163,10 @@ class AnswerConfig(Strict):
     )
     match: bool = Field(False, description="tell words of the text that the question has too apart, by their segment: "
                         "helps models that have read little")  # fmt: skip
-    features: bool = Field(False, description="tell the network how much of the question stands near each word: helps "
-                           "models that have read little, of every family")  # fmt: skip
+    features: bool = Field(
+        False,
+        description="tell the head how much of the question stands near each word; for models that have read little",
+    )
     n_best: int = Field(5, gt=0, description="spans given with each answer")
     metric: Literal["auto", "words", "cmrc", "characters"] = Field(
         "auto", description="units of F1; auto: SQuAD's words, in Chinese as CMRC 2018, in Japanese characters"

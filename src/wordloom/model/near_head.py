@@ -11,8 +11,11 @@ from wordloom.model.layers import Linear
 
 
 class NearHead(nn.Module):
-    """One hidden layer over state and features (as Chen et al. 2017, section 3.2, feed both to their reader); adds
-    nothing to a network's own scores before it is trained."""
+    """One hidden layer over state and features; adds nothing to a network's own scores before it is trained.
+
+    Chen et al. 2017 (section 3.2) give such features to the network's input; here they join after it, so that any body,
+    also one that is trained already, stays as it is.
+    """
 
     def __init__(self, arch: Any, features: int):
         super().__init__()

@@ -1,13 +1,16 @@
 """How much of its question stands near each token of a text: what a reader that has read little cannot find by itself.
 
-The overlaps of Rajpurkar et al. 2016 (section 5.2, table 4: matching words and bigrams of the span's sentence, left and
-right of the span) and the exact match of Chen et al. 2017 (section 3.2), of single tokens instead of whole spans, so
-that start and end are scored apart as everywhere here. A token weighs log(1 + 1 / its count in the text), as in
-Richardson et al. 2013; sums are shares of what the whole question weighs, so that they mean the same in long and short
-questions.
+The exact match of Chen et al. 2017 (section 3.2), and overlaps like those of Rajpurkar et al. 2016 (section 5.2, table
+4: matching words and bigrams in the span's sentence and beside it), of single tokens instead of whole spans, so that
+start and end are scored apart as everywhere here. Tokens are compared by their lower-cased text: a vocabulary may have
+several for one word ("How", " how"), and one for many ([UNK]). One weighs log(1 + 1 / its count in the text), as in
+Richardson et al. 2013, and as if it stood there once where it does not; all sums are divided by what the question's
+distinct tokens weigh together, so that they mean the same in long and short questions.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +22,47 @@ WIDTH = 3 + len(BESIDE) + 2 * (len(AROUND) + 2)  # features of a token
 Floats = NDArray[np.float32]
 
 
-def nearness(ids: NDArray[np.int32], sentences: NDArray[np.int32], question: NDArray[np.int32]) -> Floats:
-    """(n, WIDTH) features of the tokens ids (n,) of a text whose sentences (n,) are numbered in order.
+class Units(NamedTuple):
+    """words: (n,) numbers of the tokens' texts, -1 for marks and blanks; sentences: (n,) numbers in order; question:
+    (q,) as words."""
+
+    words: NDArray[np.int32]
+    sentences: NDArray[np.int32]
+    question: NDArray[np.int32]
+
+
+def numbered(text: str, characters: NDArray[np.int32], numbers: dict[str, int]) -> NDArray[np.int32]:
+    """(n,) number of each token's lower-cased characters [first, last + 1), -1 where none is a letter or digit; new
+    ones are added to ``numbers``."""
+    found = np.full(len(characters), -1, np.int32)
+    for i, (a, b) in enumerate(characters.tolist()):
+        word = text[a:b].lower()
+        if any(map(str.isalnum, word)):
+            found[i] = numbers.setdefault(word, len(numbers))
+    return found
+
+
+def nearness(units: Units) -> Floats:
+    """(n, WIDTH) features of the tokens of a text.
 
     In order: whether the token is in the question; its own weight; whether it and the one after or before it stand so
-    in the question; the weights of matching neighbours; then, of tokens and of pairs of neighbours: the share of the
-    question around it at every distance, the share in its sentence, and whether no sentence has more.
+    in the question; the weights of matching neighbours; then, of tokens and of pairs of neighbours: the weights of all
+    that match around it, at every distance, what its sentence has of the question (each unit once), and whether no
+    sentence has more.
     """
-    found = np.zeros((len(ids), WIDTH), np.float32)
-    if not len(ids):
+    n, sentences = len(units.words), units.sentences
+    found = np.zeros((n, WIDTH), np.float32)
+    if not n:
         return found
-    words = _weights(ids, question)
-    pairs = _weights(_pairs(ids), _pairs(question))  # (n - 1,) of a token and the next
+    words = _weights(units.words, units.question)
+    pairs = _weights(_pairs(units.words), _pairs(units.question))  # (n - 1,) of a token and the next
     pairs = _Weights(np.append(pairs.matching, np.float32(0)), np.append(pairs.numbers, -1), pairs.own, pairs.whole)
     found[:, 0] = words.matching > 0
     found[:, 1] = words.own[words.numbers]
     found[:, 2] = (pairs.matching > 0) | (np.append(np.float32(0), pairs.matching[:-1]) > 0)
     padded = np.pad(words.matching, -BESIDE[0])
     for column, offset in enumerate(BESIDE, start=3):
-        found[:, column] = padded[offset - BESIDE[0] :][: len(ids)]
+        found[:, column] = padded[offset - BESIDE[0] :][:n]
     column = 3 + len(BESIDE)
     for some in (words, pairs):
         found[:, column : column + len(AROUND) + 2] = _shares(some, sentences)
@@ -54,15 +79,17 @@ class _Weights:
 
 
 def _weights(units: NDArray[np.int64] | NDArray[np.int32], question: NDArray[np.int64] | NDArray[np.int32]) -> _Weights:
-    distinct, numbers, counts = np.unique(units, return_inverse=True, return_counts=True)
-    own = np.log1p(1 / counts).astype(np.float32)
-    asked = np.unique(question)
+    distinct: NDArray[np.int64]
+    distinct, numbers, counts = np.unique(units.astype(np.int64), return_inverse=True, return_counts=True)
+    own = np.where(distinct < 0, 0, np.log1p(1 / counts)).astype(np.float32)
+    asked = np.unique(question[question >= 0])
     whole = own[np.isin(distinct, asked)].sum() + np.log(2) * (~np.isin(asked, distinct)).sum()
     return _Weights(own[numbers] * np.isin(distinct, asked)[numbers], numbers, own, float(whole) or 1.0)
 
 
-def _pairs(ids: NDArray[np.int32]) -> NDArray[np.int64]:
-    return ids[:-1].astype(np.int64) << 32 | ids[1:].astype(np.int64)
+def _pairs(words: NDArray[np.int32]) -> NDArray[np.int64]:
+    first, second = words[:-1].astype(np.int64), words[1:].astype(np.int64)
+    return np.where((first < 0) | (second < 0), -1, first << 32 | second)
 
 
 def _shares(some: _Weights, sentences: NDArray[np.int32]) -> Floats:

@@ -140,6 +140,7 @@ class Reader:
             stride=config.stride,
             question=config.question,
             match=config.match,
+            features=config.features,
         )
 
     def targets(self, windows: AnswerWindows, records: Questions) -> Targets:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wordloom.data.questions import Question, Span
 from wordloom.errors import ConfigError
-from wordloom.tasks.answer.nearness import WIDTH, nearness
+from wordloom.tasks.answer.nearness import WIDTH, Units, nearness, numbered
 from wordloom.tasks.windows import Ints, Windows, cut
 from wordloom.text.sentences import sentence_starts
 from wordloom.text.tokenizer import Tokenizer
@@ -31,13 +31,11 @@ _WORD = re.compile("[A-Za-z\u00c0-\u024f\u0300-\u052f\u1e00-\u1fff]+|[0-9]+")
 
 class Tokens(NamedTuple):
     """A context of n tokens. characters: (n, 2) first and last + 1 character of each, without white space around it,
-    equal where it is no text. bounds: (n, 2) whether an answer may start, end at it: not inside a word. sentences: (n,)
-    number of the sentence of each."""
+    equal where it is no text. bounds: (n, 2) whether an answer may start, end at it: not inside a word."""
 
     ids: NDArray[np.int32]
     characters: NDArray[np.int32]
     bounds: NDArray[np.bool_]
-    sentences: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class AnswerWindows:
 
     windows: their tokens. begin: (W,) number of the context token a window's piece begins with; lead: (W,) tokens
     before that piece; sizes: (W,) tokens of the piece; usable: (N, 2) whether an answer may start, end at a token, of
-    all pieces one after the other. contexts: of each question; questions: the tokens of each that the windows hold.
-    questions_cut: how many were longer than allowed.
+    all pieces one after the other. contexts: of each question. questions_cut: how many were longer than allowed.
+    units: of each question, what its features are made from; none where they were not asked for.
     """
 
     windows: Windows
@@ -56,8 +54,8 @@ class AnswerWindows:
     sizes: Ints
     usable: NDArray[np.bool_]
     contexts: list[Tokens]
-    questions: list[NDArray[np.int32]]
     questions_cut: int
+    units: list[Units]
 
     @cached_property
     def edges(self) -> Ints:
@@ -71,14 +69,11 @@ class AnswerWindows:
 
     def near(self, chosen: Ints) -> NDArray[np.float32]:
         """(tokens of their pieces, features) of the windows numbered ``chosen``: what of the question is near."""
-        found, last = [np.zeros((0, WIDTH), np.float32)], -1
-        whole = found[0]
-        for w in chosen:
-            if self.owner[w] != last:
-                last = int(self.owner[w])
-                context = self.contexts[last]
-                whole = nearness(context.ids, context.sentences, self.questions[last])
-            found.append(whole[self.begin[w] : self.begin[w] + self.sizes[w]])
+        whole = {e: nearness(self.units[e]) for e in np.unique(self.owner[chosen]).tolist()}
+        found = [np.zeros((0, WIDTH), np.float32)]
+        for w in chosen.tolist():
+            begin = int(self.begin[w])
+            found.append(whole[int(self.owner[w])][begin : begin + int(self.sizes[w])])
         return np.concatenate(found)
 
     def pieces(self, chosen: Ints) -> tuple[Ints, Ints]:
@@ -97,11 +92,12 @@ def make_answer_windows(
     stride: float,
     question: int,
     match: bool = False,
+    features: bool = False,
 ) -> AnswerWindows:
     """Tokenize and cut. length: tokens of a window, special tokens included; stride: share of a piece that the next one
     repeats; question: tokens of the longest question, at most half the room; more are cut off its end. match: tokens of
     the context that are also in the question have the question's segment number: the exact-match feature of Chen et al.
-    2017 (section 3.2) without a parameter more.
+    2017 (section 3.2) without a parameter more. features: keep what ``near`` needs.
 
     Raises ConfigError where the length leaves no room.
     """
@@ -120,8 +116,9 @@ def make_answer_windows(
     types = [np.zeros(0, np.bool_)]
     for q in asked:
         head = np.concatenate([cls, questions[q.question][:longest], sep])
-        ids, bounds = contexts[q.context].ids, contexts[q.context].bounds
+        ids, _, bounds = contexts[q.context]
         edges = cut(len(ids), length - len(head) - 1, stride)
+        known = head[head != tokenizer.unk_id]  # one unknown word is not another
         counts.append(len(edges))
         for a, b in edges:
             pieces += [head, ids[a:b], sep]
@@ -129,7 +126,7 @@ def make_answer_windows(
             lead.append(len(head))
             sizes.append(b - a)
             usable.append(bounds[a:b])
-            other = ~np.isin(ids[a:b], head) if match else np.ones(b - a, np.bool_)
+            other = ~np.isin(ids[a:b], known) if match else np.ones(b - a, np.bool_)
             types += [np.zeros(len(head), np.bool_), other, np.ones(1, np.bool_)]
     lengths = np.array(lead, np.int64) + np.array(sizes, np.int64) + 1
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -141,8 +138,8 @@ def make_answer_windows(
     )
     return AnswerWindows(
         windows, np.array(begin, np.int64), np.array(lead, np.int64), np.array(sizes, np.int64), np.concatenate(usable),
-        [contexts[q.context] for q in asked], [questions[q.question][:longest] for q in asked],
-        sum(len(questions[q.question]) > longest for q in asked),
+        [contexts[q.context] for q in asked], sum(len(questions[q.question]) > longest for q in asked),
+        _units(tokenizer, asked, contexts) if features else [],
     )  # fmt: skip
 
 
@@ -160,9 +157,21 @@ def _tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Tokens]:
         block = distinct[start : start + _TEXTS]
         for text, (ids, offsets) in zip(block, tokenizer.encode_offsets(block), strict=True):
             characters = trimmed(text, offsets)
-            sentences = np.searchsorted(sentence_starts(text), characters[:, 0], side="right")
-            found[text] = Tokens(ids, characters, bounds_of(text, characters), sentences.astype(np.int32))
+            found[text] = Tokens(ids, characters, bounds_of(text, characters))
     return found
+
+
+def _units(tokenizer: Tokenizer, asked: Sequence[Question], contexts: dict[str, Tokens]) -> list[Units]:
+    numbers: dict[str, int] = {}
+    of_text = {
+        text: (numbered(text, tokens.characters, numbers),
+               np.searchsorted(sentence_starts(text), tokens.characters[:, 0], side="right").astype(np.int32))
+        for text, tokens in contexts.items()
+    }  # fmt: skip
+    # a blank before it: byte-level vocabularies cut a word otherwise where a text begins
+    questions = _tokens(tokenizer, (f" {q.question}" for q in asked))
+    of_question = {text: numbered(text, tokens.characters, numbers) for text, tokens in questions.items()}
+    return [Units(*of_text[q.context], of_question[f" {q.question}"]) for q in asked]
 
 
 def trimmed(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
