@@ -91,14 +91,16 @@ def tasks(r: dict[str, Any]) -> Iterator[str]:
 
 def _learning_curve(name: str, run: dict[str, Any]) -> str:
     """How the main score grows with the labels, and how far it is from the baseline of as many."""
+    main = run["main"]
     points = [*run["curve"], {"labels": "all", "score": run["scores"][run["main"]],
                               "gain": run["paired"] and run["paired"]["difference"]}]  # fmt: skip
     said = [f"{p['labels']:,}" if p["labels"] != "all" else "all" for p in points]
     each = "; ".join(
-        f"{labels}: {md.score(p['score'])}" + (f", {md.gain(p['gain'])} against the baseline" if p["gain"] else "")
+        f"{labels}: {_score(main, p['score'])}"
+        + (f", {_gain(main, p['gain'])} against the baseline" if p["gain"] else "")
         for labels, p in zip(said, points, strict=True)
     )
-    return f"`recipes/{name}.toml` by training examples (`--set data.labels=N`), {run['main']}: {each}."
+    return f"`recipes/{name}.toml` by training examples (`--set data.labels=N`), {main}: {each}."
 
 
 def _trained(run: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def objectives(r: dict[str, Any]) -> Iterator[str]:
 
 
 HOW = {
-    "full": "everything (`full`)",
+    "full": "everything",
     "frozen": 'the head alone (`train.freeze = "body"`)',
     "gradual": 'layer by layer from above (`train.freeze = "gradual"`, Howard & Ruder 2018)',
     "layer-decay": "everything, lower layers slower (`train.layer_decay = 0.7`)",
@@ -69,31 +69,28 @@ def strategies(r: dict[str, Any]) -> Iterator[str]:
     found = r["strategies"]
     yield "## Which fine-tuning strategy?"
     against = {name: row["against_full"] for name, row in found.items() if "against_full" in row}
-    better = [name for name, row in against.items() if row["low"] > 0]
-    worse = [name for name, row in against.items() if row["high"] < 0]
-    same = [name for name in against if name not in better + worse]
-    said = [(better, "better than training everything"), (same, "no different from it"), (worse, "worse")]
+    plain = {name: row["verdict"] == "no difference" for name, row in against.items()}
+    better = [name for name, row in against.items() if not plain[name] and row["difference"] > 0]
+    worse = [name for name, row in against.items() if not plain[name] and row["difference"] < 0]
+    said = [(better, "better than training everything"), ([n for n in plain if plain[n]], "not told apart from it"),
+            (worse, "worse")]  # fmt: skip
     answer = "; ".join(f"{what}: {', '.join(f'*{name}*' for name in names)}" for names, what in said if names)
     yield (
-        f"The same start ({r['strategies']['full']['start']}), 500 IMDb labels, steps and seeds ({len(r['seeds'])}) for each; every "
-        f"strategy takes the best of three learning rates by its own validation part. {answer[:1].upper()}{answer[1:]}."
+        f"500 IMDb labels, the same steps and seeds ({len(r['seeds'])}) for each, from {found['full']['start']}; every strategy takes "
+        f"the best of three learning rates by its own validation part. {answer[:1].upper()}{answer[1:]} (each compared with "
+        "*full* alone, by paired tests at 5 %)."
     )
     rows = []
     for name, row in found.items():
-        rows.append([HOW[name], f"{row['rate']:g}", md.score(row["accuracy"]),
+        rows.append([name, HOW[name], f"{row['rate']:g}", md.score(row["accuracy"]),
                      ", ".join(f"{100 * one:.1f}" for one in row["per_seed"]),
                      md.gain(_as_score(against[name])) if name in against else "-",
                      f"{median(row['seconds']):.0f}"])  # fmt: skip
-    header = [
-        "what is trained",
-        "rate",
-        "accuracy, %",
-        "each seed",
-        "against everything",
-        "seconds, with 25,000 answers",
-    ]
+    header = ["", "what is trained", "rate", "accuracy, %", "each seed", "against *full*", "training s"]
     yield md.table(header, rows)
-    yield f"{md.machine(r)} `{r['command']}`."
+    before = r.get("continued_seconds")
+    more = f" *continued* goes on from {found['continued']['start']}, {before / 60:.0f} minutes more." if before else ""
+    yield f"{md.machine(r)} `{r['command']}`.{more} Intervals are over seeds and test texts."
 
 
 def _as_score(against: dict[str, Any]) -> dict[str, float]:

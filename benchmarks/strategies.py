@@ -5,8 +5,9 @@
 
 Each strategy first takes the learning rate that is best for it on the validation part of the first seed (ties: the
 lower loss), then trains every seed with it; the difference to training everything is paired by seed and test text. What
-finished before is kept. --continued: the recipe's start after more pre-training, on text of the task; the strategy
-"continued" trains all of that. Writes benchmarks/results/NAME_OF_RECIPE.json.
+finished before by the same recipe and start is kept, and so is what the result file says of strategies that are not
+asked for; "full" is always among them. --continued: the recipe's start after more pre-training, on text of the task;
+the strategy "continued" trains all of that. Writes benchmarks/results/NAME_OF_RECIPE.json.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import numpy as np
 from wordloom.api import finetune
 from wordloom.api.compare import finished
 from wordloom.metrics import gain_over_seeds
-from wordloom.metrics.weighted import bootstrap, interval
 
 # name -> (what differs from the recipe, learning rates to choose from)
 STRATEGIES: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
@@ -43,7 +43,9 @@ def read_json(path: Path) -> Any:
 
 
 def train(recipe: Path, start: str, folder: Path, values: dict[str, Any]) -> Path:
-    """One run; read where it finished before, resumed where it did not."""
+    """One run; read where it finished before, resumed where it did not. Raises SystemExit where it is another one."""
+    if folder.exists():
+        _refuse_other(folder, recipe, start, values)
     if not finished(folder):
         again = folder.exists()
         data = toml_of(recipe)["data"]["train"]
@@ -52,6 +54,18 @@ def train(recipe: Path, start: str, folder: Path, values: dict[str, Any]) -> Pat
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         shutil.rmtree(folder / "bundle", ignore_errors=True)
     return folder
+
+
+def _refuse_other(folder: Path, recipe: Path, start: str, values: dict[str, Any]) -> None:
+    theirs = toml_of(folder / "recipe.toml")
+    expected = {f"{table}.{key}": v for table, row in toml_of(recipe).items() for key, v in row.items()}
+    expected |= {"model.start": start, **values}
+    for dotted, value in expected.items():
+        table, _, key = dotted.partition(".")
+        if theirs.get(table, {}).get(key) != value:
+            raise SystemExit(
+                f"{folder} was trained with another {dotted} than {value!r}. Remove it, or give another --out."
+            )
 
 
 def toml_of(recipe: Path) -> dict[str, Any]:
@@ -86,19 +100,23 @@ def measured(
     right = np.stack([correct(folder) for folder in folders])
     manifests = [read_json(folder / "manifest.json") for folder in folders]
     model = manifests[0]["model"]
-    low, high = interval(bootstrap(lambda w: w @ right.mean(0) / right.shape[1], right.shape[1]))
+    sure = gain_over_seeds(right, np.zeros_like(right))  # over seeds and texts
     facts = {
         "start": start,
         "settings": values,
         "rates_tried": {str(rate): validation(folder)[0] for rate, folder in tried.items()},
         "rate": best,
-        "accuracy": {"value": float(right.mean()), "low": low, "high": high},
+        "accuracy": {"value": float(right.mean()), "low": sure.low, "high": sure.high},
         "per_seed": right.mean(1).tolist(),
         "parameters": model["parameters"],
         "trained_parameters": model.get("trained parameters"),  # of LoRA; the others hold all in memory
         "seconds": [round(m["seconds"], 1) for m in manifests],
     }
     return facts, right
+
+
+def _seconds(run: Path) -> float:
+    return float(read_json(run / "manifest.json")["seconds"])
 
 
 def main() -> None:
@@ -112,13 +130,14 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out or Path("runs") / args.recipe.stem
     out.mkdir(parents=True, exist_ok=True)
-    facts, right = {}, {}
-    for name in args.strategies:
+    path = _common.RESULTS / f"{args.recipe.stem.replace('-', '_')}.json"
+    facts, right = (read_json(path)["strategies"] if path.exists() else {}), {}
+    for name in [n for n in STRATEGIES if n in {"full", *args.strategies}]:
         start = args.continued if name == "continued" else toml_of(args.recipe)["model"]["start"]
         if start is None:
             continue
         facts[name], right[name] = measured(args.recipe, start, out, name, args.seeds, args.threads)
-        if "full" in right and name != "full":
+        if name != "full":
             gain = gain_over_seeds(right[name], right["full"], names=(name, "full"))
             facts[name]["against_full"] = {"difference": gain.difference, "low": gain.low, "high": gain.high,
                                            "p": gain.p_value, "verdict": gain.verdict}  # fmt: skip
@@ -132,7 +151,8 @@ def main() -> None:
         "machine": _common.machine(args.threads),
         "seeds": args.seeds,
         "recipe": args.recipe.read_text(encoding="utf-8"),
-        "strategies": facts,
+        "continued_seconds": None if args.continued is None else _seconds(Path(args.continued)),
+        "strategies": {name: facts[name] for name in STRATEGIES if name in facts},
     }
     print(_common.write(args.recipe.stem.replace("-", "_"), result))
 

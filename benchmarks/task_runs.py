@@ -57,7 +57,7 @@ def all_seeds(runs: Path, name: str) -> dict[str, Any]:
     """``result`` of RUNS/NAME, with the main score of it and of every RUNS/NAME-SEED."""
     first = result(runs / name, name)
     others = [result(run, name) for run in sorted(runs.glob(f"{name}-[1-9]"))]
-    if len({_without_seed(run["recipe"]) for run in (first, *others)}) > 1:
+    if len({_without(run["recipe"], "seed") for run in (first, *others)}) > 1:
         raise SystemExit(f"the runs of {name} differ by more than the seed. Train each from the recipe as it stands.")
     if len({run["seed"] for run in (first, *others)}) != 1 + len(others):
         raise SystemExit(f"two runs of {name} have the same seed. Train each with --set train.seed=NUMBER.")
@@ -68,19 +68,28 @@ def all_seeds(runs: Path, name: str) -> dict[str, Any]:
         "median_seconds": seconds,
         "median_processor_seconds": alone,
         "seeds": [_seed(run) for run in (first, *others)],
-        "curve": _curve(runs, name),
+        "curve": _curve(runs, name, first),
     }
 
 
-def _curve(runs: Path, name: str) -> list[dict[str, Any]]:
+def _curve(runs: Path, name: str, first: dict[str, Any]) -> list[dict[str, Any]]:
     """The main score with fewer labels, of every RUNS/NAME-labels-N; fewest first."""
-    prefix = f"{name}-labels-"
-    numbers = sorted(int(run.name.removeprefix(prefix)) for run in runs.glob(f"{prefix}*") if run.is_dir())
-    return [{"labels": number} | _seed(result(runs / f"{prefix}{number}", name)) for number in numbers]
+    found = []
+    for folder in runs.glob(f"{name}-labels-*"):
+        number = folder.name.removeprefix(f"{name}-labels-")
+        if not number.isdecimal() or not folder.is_dir():
+            continue
+        run = result(folder, name)
+        if f"labels = {number}" not in run["recipe"].replace("_", "").splitlines():
+            raise SystemExit(f"{folder} was not trained from {number} labels. Name it after its data.labels.")
+        if _without(run["recipe"], "labels") != _without(first["recipe"], "labels"):
+            raise SystemExit(f"{folder} differs from {runs / name} by more than the labels. Train it from the recipe.")
+        found.append({"labels": int(number)} | _seed(run))
+    return sorted(found, key=lambda point: point["labels"])
 
 
-def _without_seed(recipe: str) -> str:
-    return "\n".join(line for line in recipe.splitlines() if not line.startswith("seed = "))
+def _without(recipe: str, key: str) -> str:
+    return "\n".join(line for line in recipe.splitlines() if not line.startswith(f"{key} = "))
 
 
 def _seed(run: dict[str, Any]) -> dict[str, Any]:

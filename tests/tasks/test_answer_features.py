@@ -45,6 +45,12 @@ def test_features_by_hand() -> None:
     np.testing.assert_allclose(found[:, 15:19], once / (2 * once), rtol=1e-6)
 
 
+def test_the_best_sentence_is_the_one_with_most_and_ties_are_all_best() -> None:
+    words, sentences = list(range(1, 24)), [0] * 12 + [1] * 11  # 12 and 11 words of the question
+    assert nearness(units(words, sentences, words))[:, 14].tolist() == [1] * 12 + [0] * 11
+    assert nearness(units(words[:22], [0] * 11 + [1] * 11, words))[:, 14].tolist() == [1] * 22
+
+
 Keys = list[tuple[int, ...]]
 
 
