@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from wordloom.api.task_summarize import KIND
+from wordloom.config import SummarizeConfig
 from wordloom.data.parallel import Parallel
 from wordloom.tasks.seq2seq.extractive import DAMPING, Extractive, Lead, pagerank, sentences_of, terms_of
 from wordloom.tasks.seq2seq.word_by_word import WordByWord, model_1, tokens_of
@@ -72,6 +75,17 @@ def test_word_vectors_in_place_of_counts() -> None:
     scores = made.scores(["A cat.", "One feline.", "The tax."])
     assert scores[2] < min(scores[:2])
     assert made.scores(["unknown"]).tolist() == [0.0]
+
+
+def test_the_summary_beside_a_model_reads_ones_own_vectors(tmp_path: Path) -> None:
+    """A cat and a feline are one topic to the vectors alone; TF-IDF sees three sentences without a link."""
+    (tmp_path / "own.txt").write_text("3 2\ncat 1 0\nfeline 1 0.1\ntax 0 1\n")
+    texts = ["Tax. Cat. Feline."] * 4
+    train = Parallel(texts, [("Cat.",)] * 4, [f"a:{i}" for i in range(4)])
+    for given, expected in ((None, "Tax."), (str(tmp_path / "own.txt"), "Feline.")):
+        beside = KIND.baseline(train, None, SummarizeConfig(vectors=given, extract="centroid"))
+        assert [answer.text for answer in beside.predict(train)] == [expected] * 4
+        assert ("word vectors" in beside.name) == (given is not None) and "centroid" in beside.name
 
 
 def test_chinese_is_counted_in_pairs_of_characters() -> None:

@@ -99,6 +99,12 @@ class SummarizeConfig(Seq2SeqConfig):
     name: Literal["summarize"] = "summarize"
     no_repeat_ngram: int = Field(3, ge=0, description="no n tokens in a row occur twice in an answer")
     references: Literal["max", "first"] = Field("max", description="ROUGE against the best reference, or the first")
+    extract: Literal["textrank", "centroid"] = Field(
+        "textrank", description="how the extractive summary beside the model's finds the central sentences"
+    )
+    vectors: str | None = Field(
+        None, description="word vectors (a run or a file) that tell it which sentences are alike; absent: TF-IDF"
+    )
 
 
 class TagConfig(Strict):

@@ -99,7 +99,7 @@ class Extractive:
     ):
         """weights: inverse document frequencies; unseen: that of a term that is not among them."""
         self.weights, self.lead, self.method, self.vectors, self.unseen = weights, lead, method, vectors, unseen
-        self.name = f"extractive ({method}, {lead.name})"
+        self.name = f"extractive ({method}{' of word vectors' * (vectors is not None)}, {lead.name})"
 
     @classmethod
     def fit(
