@@ -1,4 +1,4 @@
-"""[13] LoRA with every task: only products of two thin matrices change the body, and the written bundle scores as the run."""
+"""[13] LoRA with every task: thin products alone change the body, and the written bundle scores as the run."""
 
 from __future__ import annotations
 
