@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import wordloom
 from cli_runs import Said, command
@@ -170,6 +171,20 @@ def test_documents_are_asked_and_cited(trained: tuple[Path, Path], tmp_path: Pat
     assert plain.code == 0 and "a.txt (" in plain.out and "no passage shares a word with the question" in plain.out
     wrong = shell("answer", tmp_path, "who?", "--documents", folder)
     assert wrong.code == 2
+
+
+def test_a_head_of_features_goes_on_and_is_not_dropped_unsaid(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    _, test = trained
+    first, on = tmp_path / "first", tmp_path / "on"
+    values = {"train.length": 32, "train.steps": 2, "train.threads": 1, "quiet": True, "baseline": False}
+    api.finetune("bert-tiny", test, first, task="answer", **{**TINY, **values, "task.features": True})
+    with pytest.raises(ConfigError, match=r"head 'near' is left out.*Set \[task\]"):
+        api.finetune(first, test, on, task="answer", **values)
+    assert not on.exists()
+    api.finetune(first, test, on, task="answer", **{**values, "task.features": True, "train.lr": 1e-9})
+    before, after = (wordloom.load(run).model.heads["near"].state_dict() for run in (first, on))
+    assert all(torch.allclose(after[name], value, atol=1e-6) for name, value in before.items())
+    assert wordloom.load(on).predict([("where?", "Anna lives in rome.")])
 
 
 def test_an_index_is_asked_as_a_folder_is(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from wordloom.api.start import Start, fitting, open_start, refuse_nearsighted
 from wordloom.api.training_run import DEFAULTS, open_run, train_task
 from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
 from wordloom.disk import jsonable, replace
-from wordloom.errors import DataError
+from wordloom.errors import ConfigError, DataError
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.metrics import paired_tallies, tally_scores
 from wordloom.report import render
@@ -154,7 +154,10 @@ def finetune_records(
     settled = kind.settle(start) if kind.settle is not None else {}
     task = kind.fit(task_config, parts.train, start.tokenizer, length=config.length, valid=parts.valid,
                     test=parts.test, **settled)  # fmt: skip
-    task.heads(start.arch)  # what this start has no place for is refused before an old run is replaced
+    made = task.heads(start.arch)  # what this start has no place for is refused before an old run is replaced
+    if lost := sorted(task.keeps & set(start.states or {}) - set(made)):
+        raise ConfigError(f"the start's head {lost[0]!r} is left out, beside which its others were trained",
+                          where="[task]", cure="set [task] as the start's recipe.toml has it")  # fmt: skip
     with parallel.shared_run(world, make) as run:
         for line in parts.notes:
             say(line, quiet)
