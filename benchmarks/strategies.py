@@ -25,6 +25,7 @@ import numpy as np
 
 from wordloom.api import finetune
 from wordloom.api.compare import finished
+from wordloom.config import Recipe, read_recipe
 from wordloom.metrics import gain_over_seeds
 
 # name -> (what differs from the recipe, learning rates to choose from)
@@ -42,24 +43,33 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def train(recipe: Path, start: str, folder: Path, values: dict[str, Any]) -> Path:
-    """One run; read where it finished before, resumed where it did not. Raises SystemExit where it is another one."""
+def train(recipe: Path, start: str, folder: Path, values: dict[str, Any], test: bool) -> Path:
+    """One run; read where it finished before, resumed where it did not. Raises SystemExit where it is another one.
+    test: whether it is scored, which takes longer than 500 labels take to learn."""
     if folder.exists():
         _refuse_other(folder, recipe, start, values)
     if not finished(folder):
         again = folder.exists()
         data = toml_of(recipe)["data"]["train"]
-        finetune(start, data, folder, recipe=None if again else recipe, resume=again, baseline=False, quiet=True,
-                 **({} if again else values))  # fmt: skip
+        finetune(start, data, folder, recipe=None if again else _recipe(recipe, test), resume=again, baseline=False,
+                 quiet=True, **({} if again else values))  # fmt: skip
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         shutil.rmtree(folder / "bundle", ignore_errors=True)
     return folder
+
+
+def _recipe(path: Path, test: bool) -> Recipe:
+    recipe = read_recipe(path)
+    if test or recipe.data is None:
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"test": None})})
 
 
 def _refuse_other(folder: Path, recipe: Path, start: str, values: dict[str, Any]) -> None:
     theirs = toml_of(folder / "recipe.toml")
     expected = {f"{table}.{key}": v for table, row in toml_of(recipe).items() for key, v in row.items()}
     expected |= {"model.start": start, **values}
+    del expected["data.test"]
     for dotted, value in expected.items():
         table, _, key = dotted.partition(".")
         if theirs.get(table, {}).get(key) != value:
@@ -89,12 +99,11 @@ def measured(
     """Facts of a strategy, and its right answers (S, n)."""
     values, rates = STRATEGIES[name]
 
-    def run(kind: str, seed: int, rate: float, **more: Any) -> Path:
-        settings = {**values, **more, "train.seed": seed, "train.lr": rate, "train.threads": threads}
-        return train(recipe, start, out / f"{name}-{kind}{rate}-{seed}", settings)
+    def run(kind: str, seed: int, rate: float, test: bool = True) -> Path:
+        settings = {**values, "train.seed": seed, "train.lr": rate, "train.threads": threads}
+        return train(recipe, start, out / f"{name}-{kind}{rate}-{seed}", settings, test)
 
-    # the choice among rates does not see the test part
-    tried = {rate: run("choice-", seeds[0], rate, **{"data.test": None}) for rate in rates}
+    tried = {rate: run("choice-", seeds[0], rate, test=False) for rate in rates}
     best = max(rates, key=lambda rate: validation(tried[rate]))
     folders = [run("", seed, best) for seed in seeds]
     right = np.stack([correct(folder) for folder in folders])
