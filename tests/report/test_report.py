@@ -103,7 +103,7 @@ def test_scores_and_intervals_are_those_of_the_json(tmp_path: Path) -> None:
             percent = key in ("accuracy", "macro_f1", "auroc")
             value, low, high = (f"{100 * v:.1f}" if percent else f"{v:.3f}" for v in score.values())
             assert f"{value} {low} to {high}" in shown, key
-    assert "1,804 held-out examples" in shown and "2 could not be scored: no text." in shown
+    assert "1,804 held-out examples" in shown and "2 out of reach: no text." in shown
 
 
 def test_headline_is_the_main_score(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wordloom import api
 from wordloom.api.task_summarize import KIND
 from wordloom.config import SummarizeConfig
 from wordloom.data.parallel import Parallel
+from wordloom.errors import ConfigError
 from wordloom.tasks.seq2seq.extractive import DAMPING, Extractive, Lead, pagerank, sentences_of, terms_of
 from wordloom.tasks.seq2seq.word_by_word import WordByWord, model_1, tokens_of
 
@@ -86,6 +88,15 @@ def test_the_summary_beside_a_model_reads_ones_own_vectors(tmp_path: Path) -> No
         beside = KIND.baseline(train, None, SummarizeConfig(vectors=given, extract="centroid"))
         assert [answer.text for answer in beside.predict(train)] == [expected] * 4
         assert ("word vectors" in beside.name) == (given is not None) and "centroid" in beside.name
+
+
+def test_missing_vectors_are_said_before_training(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("document\tsummary\n" + "".join(f"A cat sat {i}.\tA cat {i}.\n" for i in range(40)))
+    with pytest.raises(ConfigError, match=r"task\.vectors: .*none\.txt holds no word vectors"):
+        api.finetune("t5-tiny", pairs, tmp_path / "run", task="summarize", quiet=True,
+                     **{"task.vectors": str(tmp_path / "none.txt"), "tokenizer.vocab_size": 300})  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_chinese_is_counted_in_pairs_of_characters() -> None:

@@ -24,7 +24,11 @@ R = TypeVar("R", bound="Records", contravariant=True)
 
 
 class Records(Protocol):
-    """E labelled examples in file order, never changed."""
+    """E labelled examples in file order, never changed.
+
+    Some say more to ``check``: ``faults()``, sentence -> places, what reading repaired or could not use; and
+    ``repeat_key(index)``, equal for records of which one is too many, where that is not ``key``.
+    """
 
     @property
     def places(self) -> Sequence[str]:

@@ -55,8 +55,7 @@ def nearness(units: Units) -> Floats:
     if not n:
         return found
     words = _weights(units.words, units.question)
-    pairs = _weights(_pairs(units.words), _pairs(units.question))  # (n - 1,) of a token and the next
-    pairs = _Weights(np.append(pairs.matching, np.float32(0)), np.append(pairs.numbers, -1), pairs.own, pairs.whole)
+    pairs = _weights(_pairs(units.words), _pairs(units.question))  # of each token and the next
     found[:, 0] = words.matching > 0
     found[:, 1] = words.own[words.numbers]
     found[:, 2] = (pairs.matching > 0) | (np.append(np.float32(0), pairs.matching[:-1]) > 0)
@@ -70,12 +69,14 @@ def nearness(units: Units) -> Floats:
     return found
 
 
-class _Weights:
+class _Weights(NamedTuple):
     """Of n units. matching: (n,) the weight of each that is in the question, else 0; numbers: (n,) which of the text's
     distinct units it is, -1 for none; own: their weights; whole: what the question's distinct units weigh."""
 
-    def __init__(self, matching: Floats, numbers: NDArray[np.int64], own: Floats, whole: float):
-        self.matching, self.numbers, self.own, self.whole = matching, numbers, own, whole
+    matching: Floats
+    numbers: NDArray[np.int64]
+    own: Floats
+    whole: float
 
 
 def _weights(units: NDArray[np.int64] | NDArray[np.int32], question: NDArray[np.int64] | NDArray[np.int32]) -> _Weights:
@@ -88,7 +89,8 @@ def _weights(units: NDArray[np.int64] | NDArray[np.int32], question: NDArray[np.
 
 
 def _pairs(words: NDArray[np.int32]) -> NDArray[np.int64]:
-    first, second = words[:-1].astype(np.int64), words[1:].astype(np.int64)
+    """(n,) a token and the next as one number, -1 where one of them is a mark or there is no next."""
+    first, second = words.astype(np.int64), np.append(words, -1)[1:].astype(np.int64)
     return np.where((first < 0) | (second < 0), -1, first << 32 | second)
 
 
