@@ -22,7 +22,7 @@ from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.build import make_body
 from wordloom.model.model import Model
 from wordloom.tasks.seq2seq.pair_rows import lay_pairs, place_pairs
-from wordloom.tasks.seq2seq.task import Seq2Seq
+from wordloom.tasks.seq2seq.task import Seq2Seq, pieces
 from wordloom.tasks.seq2seq.writing import Written, search
 from wordloom.text.tokenizer import Tokenizer
 
@@ -130,13 +130,15 @@ def test_scores_are_log_probabilities_and_do_not_depend_on_the_batch(words: Toke
     sources = task.encode_sources(asked)
     for text, answers in zip(asked, search(model, sources, task.decoding(), task.end_id, task.length), strict=True):
         for a in answers:
-            assert a.score == pytest.approx(_by_hand(task, model, text, task._pieces(a.ids), a.ended), abs=1e-4)
+            assert a.score == pytest.approx(
+                _by_hand(task, model, text, pieces(task.tokenizer, a.ids), a.ended), abs=1e-4
+            )
     greedy = replace_config(task, beams=1, answers=1, alignments=True)
     for answer, text in zip(greedy.predict(model, asked), asked, strict=True):
         ids = words.encode_ids([text])[0].tolist()
         aligned = answer.alignment
         assert aligned is not None and aligned.weights.shape == (len(aligned.target), len(ids) + 1)
-        assert np.allclose(aligned.weights.sum(1), 1, atol=1e-5) and aligned.source[:-1] == task._pieces(ids)
+        assert np.allclose(aligned.weights.sum(1), 1, atol=1e-5) and aligned.source[:-1] == pieces(task.tokenizer, ids)
         assert answer.score == pytest.approx(_by_hand(task, model, text, aligned.target, answer.ended), abs=1e-4)
 
 

@@ -39,6 +39,9 @@ def open_continued(name: str | None) -> tuple[Start, dict[str, Any]] | None:
         raise ConfigError(f"{name} is a preset: there is nothing to go on from", where="model.start", cure=cure)
     start = open_start(name, Recipe(), [])
     refuse_adaptive(start, "pretrain --start")
+    if start.source_tokenizer is not None:
+        what = "the start reads another vocabulary than it writes: it cannot fill in spans of a text"
+        raise ConfigError(what, where=name, cure="fine-tune it, or pre-train a preset")
     facts = bundle_folder(name) / "wordloom.json"
     learned = learned_objective(read_json(facts).get("extra") or {}) if facts.is_file() else {}
     if not learned:  # a public folder, or a fine-tuned run

@@ -20,6 +20,7 @@ from wordloom.api.settings import own_recipe, recipe_from
 from wordloom.api.start import Start, fitting, open_start, refuse_nearsighted
 from wordloom.api.training_run import DEFAULTS, open_run, train_task
 from wordloom.config import DataConfig, LoraConfig, ModelConfig, Recipe, Strict, TokenizerConfig, TrainConfig
+from wordloom.data.parallel import Parallel
 from wordloom.disk import jsonable, replace
 from wordloom.errors import ConfigError, DataError
 from wordloom.infer.task_predictor import TaskPredictor
@@ -55,6 +56,14 @@ class RecordParts:
 def tables_of(kind: TaskKind) -> dict[str, type[Strict]]:
     return {"train": TrainConfig, "task": kind.config, "data": DataConfig, "model": ModelConfig,
             "tokenizer": TokenizerConfig, "lora": LoraConfig}  # fmt: skip
+
+
+def vocabulary_texts(train: Records, config: Any) -> tuple[list[str], list[str] | None]:
+    """What the vocabulary of a preset learns from; that of the sources too, where it is one of their own."""
+    if getattr(config, "vocabularies", "joint") == "separate":
+        assert isinstance(train, Parallel)
+        return train.targets, train.sources
+    return list(train.texts()), None
 
 
 def divide_records(
@@ -120,7 +129,7 @@ def finetune_task(
         if part is not None:
             say(part.columns, quiet)
     parts = divide_records(train, valid, test, data_config, chosen.train.seed)
-    start = open_start(model, chosen, list(parts.train.texts()))
+    start = open_start(model, chosen, *vocabulary_texts(parts.train, config))
     refuse_nearsighted(start.arch, task)
     kind.refuse(start.arch)
     refuse_lora(start, chosen)

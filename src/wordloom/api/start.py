@@ -15,24 +15,33 @@ from wordloom.api.building import architecture_of, open_tokenizer
 from wordloom.config import ModelConfig, Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import refuse_linear
-from wordloom.infer.own_tokenizer import own_tokenizer
+from wordloom.infer.own_tokenizer import own_tokenizer, source_tokenizer
 from wordloom.model.architecture import Architecture
-from wordloom.model.build import AnyArchitecture, make_body
+from wordloom.model.build import AnyArchitecture, make_body, reads_source
 from wordloom.model.convolution import ConvolutionArchitecture
 from wordloom.model.interop import apply_states, load_any
 from wordloom.model.model import Model
+from wordloom.model.recurrent_seq2seq import RecurrentSeq2SeqArchitecture
 from wordloom.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Start:
-    """Architecture, tokenizer and (unless random) the weights a model begins with. ``report``: what was ignored."""
+    """Architecture, tokenizer and (unless random) the weights a model begins with. ``report``: what was ignored.
+    source_tokenizer: of a model that reads another vocabulary than it writes."""
 
     name: str
     arch: AnyArchitecture
     tokenizer: Tokenizer
     states: Mapping[str, Mapping[str, Tensor]] | None
     report: tuple[str, ...] = field(default=())
+    source_tokenizer: Tokenizer | None = None
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of what turns texts into tokens."""
+        own = {"tokenizer": self.tokenizer.hash}
+        return own if self.source_tokenizer is None else own | {"source tokenizer": self.source_tokenizer.hash}
 
     def randomly(self) -> Start:
         """The same shape and tokenizer without the weights: what shows the gain from pre-training.
@@ -75,12 +84,15 @@ def bundle_folder(path: str | Path) -> Path:
     return path
 
 
-def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
-    """Resolve MODEL. ``texts`` train the tokenizer where a preset comes with none: those of the training part alone."""
+def open_start(model: str | Path, recipe: Recipe, texts: list[str], sources: list[str] | None = None) -> Start:
+    """Resolve MODEL. ``texts`` train the tokenizer where a preset comes with none: those of the training part alone.
+
+    sources: texts for a vocabulary of what is read, beside that of what is written; a run must have one too.
+    """
     name = str(model)
     if not Path(name).exists():
         if name in presets.PRESETS:
-            return _from_preset(name, recipe, texts)
+            return _from_preset(name, recipe, texts, sources)
         known = ", ".join([*sorted(presets.PRESETS), "word2vec", "tf-idf"])
         raise ConfigError(
             "no such folder and no such preset", where=name, cure=f"give a run, a public folder, or one of {known}"
@@ -91,7 +103,11 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str]) -> Start:
     refuse_linear(folder, "a linear classifier has no weights to start from", cure)
     loaded = load_any(folder)
     tokenizer = own_tokenizer(folder, loaded.arch.vocab_size)
-    return Start(name, with_dropouts(loaded.arch, recipe.model), tokenizer, loaded.states, loaded.report)
+    source = source_tokenizer(folder, loaded.arch)
+    if sources is not None and source is None:
+        raise ConfigError("one vocabulary serves both sides of this start", where="task.vocabularies",
+                          cure="leave it away, or begin with a preset")  # fmt: skip
+    return Start(name, with_dropouts(loaded.arch, recipe.model), tokenizer, loaded.states, loaded.report, source)
 
 
 def with_dropouts(arch: AnyArchitecture, model: ModelConfig) -> AnyArchitecture:
@@ -133,12 +149,22 @@ def refuse_adaptive(start: Start, what: str) -> None:
         raise ConfigError(found, where=start.name, cure="pre-train with objective.softmax = 'full'")
 
 
-def _from_preset(name: str, recipe: Recipe, texts: list[str]) -> Start:
+def _from_preset(name: str, recipe: Recipe, texts: list[str], sources: list[str] | None) -> Start:
     defaults = presets.preset(name).defaults.items()
     own = {k.removeprefix("tokenizer."): v for k, v in defaults if k.startswith("tokenizer.")}
     given = (recipe.tokenizer or TokenizerConfig()).model_dump(exclude_unset=True)
     config = make(TokenizerConfig, {**own, **given})
     if config.vocab_size == "auto":
         config = config.model_copy(update={"vocab_size": 8192})
+    if sources is not None and config.path is not None:
+        raise ConfigError("a folder holds one tokenizer, and two vocabularies are asked for", where="tokenizer.path",
+                          cure="leave it away, or set task.vocabularies = 'joint'")  # fmt: skip
     tokenizer = open_tokenizer(config.path) if config.path is not None else Tokenizer.train(texts, config)
-    return Start(name, architecture_of(recipe.model, name, tokenizer, recipe.train.length), tokenizer, None)
+    arch = architecture_of(recipe.model, name, tokenizer, recipe.train.length)
+    if sources is None:
+        return Start(name, arch, tokenizer, None)
+    if not isinstance(arch, Architecture | RecurrentSeq2SeqArchitecture) or not reads_source(arch):
+        raise ConfigError(f"{name} has one side, and two vocabularies are asked for", where="task.vocabularies",
+                          cure="use a transformer, t5 or seq2seq preset")  # fmt: skip
+    reads = Tokenizer.train(sources, config)
+    return Start(name, replace(arch, source_vocab_size=reads.vocab_size), tokenizer, None, source_tokenizer=reads)

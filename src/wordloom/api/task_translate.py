@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from wordloom.api.kinds import TaskKind
+from wordloom.api.start import Start
 from wordloom.config import DataConfig, Seq2SeqConfig, TranslateConfig
 from wordloom.data.parallel import Parallel, read_parallel, read_sources
 from wordloom.errors import ConfigError
@@ -48,9 +49,14 @@ def refuse(arch: AnyArchitecture) -> None:
 
 
 def fit(
-    config: Seq2SeqConfig, train: Parallel, tokenizer: Tokenizer, *, length: int, valid: Parallel, test: Parallel | None
-) -> Task:
-    return Seq2Seq.fit(config, train, tokenizer, length=length, valid=valid)
+    config: Seq2SeqConfig, train: Parallel, tokenizer: Tokenizer, *, length: int, valid: Parallel,
+    test: Parallel | None, source_tokenizer: Tokenizer | None = None,
+) -> Task:  # fmt: skip
+    return Seq2Seq.fit(config, train, tokenizer, length=length, valid=valid, source_tokenizer=source_tokenizer)
+
+
+def settle(start: Start) -> dict[str, Any]:
+    return {"source_tokenizer": start.source_tokenizer}
 
 
 def stream(task: Seq2Seq, train: Parallel, *, batch: int, seed: int) -> Stream:
@@ -87,8 +93,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 make_kind = partial(
-    TaskKind, read=read, refuse=refuse, fit=fit, stream=stream, restore=Seq2Seq.restore, unlabelled=unlabelled,
-    formats={"plain": plain, "nbest": n_best}, cell=lambda answer: answer.text, defaults=DEFAULTS,
+    TaskKind, read=read, refuse=refuse, fit=fit, settle=settle, stream=stream, restore=Seq2Seq.restore,
+    unlabelled=unlabelled, cell=lambda answer: answer.text, formats={"plain": plain, "nbest": n_best},
+    defaults=DEFAULTS,
     adjustable=frozenset({"beams", "answers", "length_penalty", "no_repeat_ngram", "max_tokens", "alignments"}),
 )  # fmt: skip
 

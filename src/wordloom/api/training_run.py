@@ -68,7 +68,7 @@ def train_task(
     model = start.build(task.heads, recipe.train.seed, keeps)
     lora = adapted(model, start, recipe)
     made = stream()
-    hashes = {"tokenizer": start.tokenizer.hash, "examples": examples}
+    hashes = {**start.hashes, "examples": examples}
     if world.writes and "model" not in run.manifest:
         count = sum(p.numel() for p in model.parameters())
         facts = {"start": start.name, "parameters": count, "layers": start.arch.layers, "width": start.arch.width}

@@ -69,6 +69,10 @@ class Seq2SeqConfig(Strict):
     source: str | None = Field(None, description="column of a table, by name or number; guessed and stated when absent")
     target: str | None = Field(None, description="column of the right answers, one text or a list of them")
     prefix: str = Field("", description="put before every source: T5's text-to-text prefix")
+    vocabularies: Literal["joint", "separate"] = Field(
+        "joint",
+        description="of a preset: one of both sides, or one for each, of tokenizer.vocab_size; a run keeps its own",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Vaswani et al. 2017, section 5.4; in training alone")
     windows: int = Field(8, gt=0, description="a source longer than train.length is read in so many windows at most")
     beams: int = Field(4, gt=0, description="1: greedy")

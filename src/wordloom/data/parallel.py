@@ -60,13 +60,18 @@ class Parallel:
         return text_key(self.sources[index])
 
     def texts(self) -> Iterator[str]:
-        """Both sides: one vocabulary serves them."""
+        """Both sides, for a vocabulary that serves them."""
         for source, references in zip(self.sources, self.references, strict=True):
             yield source
             yield from references
 
+    @property
+    def targets(self) -> list[str]:
+        """Every right answer."""
+        return [r for group in self.references for r in group]
+
     def facts(self) -> dict[str, Any]:
-        targets = [r for group in self.references for r in group]
+        targets = self.targets
         return {
             "source words": sum(len(s.split()) for s in self.sources),
             "target words": sum(len(t.split()) for t in targets),

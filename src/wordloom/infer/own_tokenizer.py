@@ -1,12 +1,15 @@
-"""The tokenizer that lies beside saved weights, and belongs to them."""
+"""The tokenizers that lie beside saved weights, and belong to them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from wordloom.errors import BundleError
+from wordloom.model.build import AnyArchitecture
 from wordloom.model.interop.files import read_json
 from wordloom.text.tokenizer import Tokenizer
+
+SOURCE = "source_tokenizer"  # its folder, in that of the bundle
 
 
 def own_tokenizer(folder: str | Path, vocab_size: int, *, strict: bool = False) -> Tokenizer:
@@ -16,10 +19,21 @@ def own_tokenizer(folder: str | Path, vocab_size: int, *, strict: bool = False) 
     states none is refused too. Raises BundleError for another tokenizer than that, or for one of more tokens than the
     model knows; TokenizerError where there is none to read.
     """
-    folder = Path(folder)
-    tokenizer = Tokenizer.load(folder)
+    return _stated(Path(folder), "", "tokenizer_hash", vocab_size, strict)
+
+
+def source_tokenizer(folder: str | Path, arch: AnyArchitecture) -> Tokenizer | None:
+    """The tokenizer of what a bundle's model reads; None where it reads and writes one vocabulary. Raises as
+    `own_tokenizer`, strictly."""
+    size = getattr(arch, "source_vocab_size", None)
+    return None if size is None else _stated(Path(folder), SOURCE, "source_tokenizer_hash", size, True)
+
+
+def _stated(folder: Path, inside: str, key: str, vocab_size: int, strict: bool) -> Tokenizer:
+    """The tokenizer in ``folder / inside``, held against what wordloom.json states under ``key``."""
+    tokenizer = Tokenizer.load(folder / inside)
     stated = folder / "wordloom.json"
-    expected = (read_json(stated).get("extra") or {}).get("tokenizer_hash") if stated.exists() else None
+    expected = (read_json(stated).get("extra") or {}).get(key) if stated.exists() else None
     if expected != tokenizer.hash and (strict or expected is not None):
         raise BundleError(
             "the tokenizer beside these weights is not the one they were trained with",

@@ -20,7 +20,7 @@ from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, withheld
-from wordloom.infer.own_tokenizer import own_tokenizer
+from wordloom.infer.own_tokenizer import own_tokenizer, source_tokenizer
 from wordloom.metrics import Score
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.interop import has_segments, load_bundle, save_bundle
@@ -216,12 +216,19 @@ def open_task(
     bundle = load_bundle(folder)
     extra = dict(bundle.extra)
     settings = extra.pop("task", None)
-    extra.pop("tokenizer_hash", None)  # `save` states it anew
+    for key in ("tokenizer_hash", "source_tokenizer_hash"):  # `save` states them anew
+        extra.pop(key, None)
     if not isinstance(settings, dict):
         raise BundleError("this bundle is a pre-trained model without a task", where=folder,
                           cure="fine-tune it first with wordloom finetune")  # fmt: skip
     tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
     task = restore(settings, tokenizer)
+    source = source_tokenizer(bundle.path, bundle.model.arch)
+    if source is not None:
+        if not hasattr(task, "source_tokenizer"):
+            raise BundleError("a task that has one vocabulary is stored with a model of two", where=folder,
+                              cure="copy the whole bundle again")  # fmt: skip
+        task.source_tokenizer = source
     check_heads(bundle.model, task, folder)
     return bundle.model, tokenizer, task, extra
 

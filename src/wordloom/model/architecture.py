@@ -42,7 +42,9 @@ class Architecture(Stored):
     1 / sqrt(E) (that of Vaswani et al. 2017), whatever init_std says. position_waves: learned positions begin as
     sinusoids of so many times the deviation of the token table; 0: as random as the rest.
     decoder_layers: above 0 there is a decoder of so many layers over an encoder of ``layers``: attention is the
-    encoder's, every other slot is of both. Raises ConfigError on impossible values.
+    encoder's, every other slot is of both. source_vocab_size: the encoder has a vocabulary and embeddings of its own,
+    of so many tokens, and vocab_size is the decoder's; None: one table serves both. Raises ConfigError on impossible
+    values.
     """
 
     vocab_size: int
@@ -90,6 +92,7 @@ class Architecture(Stored):
     position_waves: float = 0.0
     memory: int = 0
     two_stream: bool = False
+    source_vocab_size: int | None = None
 
     def __post_init__(self) -> None:
         self._refuse_unknown_slots()
@@ -97,9 +100,12 @@ class Architecture(Stored):
             _refuse(name, getattr(self, name), 1)
         for name in ("types", "position_offset", "pad_id", "decoder_layers", "memory"):
             _refuse(name, getattr(self, name), 0)
-        for name in ("embedding_width", "attention_width", "window"):
+        for name in ("embedding_width", "attention_width", "window", "source_vocab_size"):
             if getattr(self, name) is not None:
                 _refuse(name, getattr(self, name), 1)
+        if self.source_vocab_size is not None and not self.decoder_layers:
+            what = "a model without a decoder has one vocabulary"
+            raise ConfigError(what, cure="leave model.source_vocab_size away, or give model.decoder_layers")
         if not self.first_norm and self.norm_place == "after":
             cure = "set model.norm_place = 'before', or leave model.first_norm away"
             raise ConfigError("only a layer whose norm stands before its branch can leave out the first", cure=cure)

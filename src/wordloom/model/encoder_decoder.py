@@ -17,9 +17,10 @@ from wordloom.model.transformer import Embeddings, Layer, Transformer
 class EncoderDecoder(nn.Module):
     """``forward(tokens, documents, positions, types, source) -> the decoder's hidden states (B, T, D)``.
 
-    One table of tokens serves both sides. Tokens of the decoder see those before them of their own document, and all
-    source tokens of the same document number in the same row: several pairs may lie in one row. The decoder is given
-    what it is to produce shifted by one, the padding id first (`start_id`).
+    One table of tokens serves both sides, unless the source has a vocabulary of its own (``arch.source_vocab_size``).
+    Tokens of the decoder see those before them of their own document, and all source tokens of the same document number
+    in the same row: several pairs may lie in one row. The decoder is given what it is to produce shifted by one, the
+    padding id first (`start_id`).
     """
 
     carries = False  # nothing goes from one batch to the next
@@ -32,7 +33,9 @@ class EncoderDecoder(nn.Module):
             )
         self.arch = arch
         self.embeddings = Embeddings(arch)
-        one = replace(arch, decoder_layers=0)
+        own = arch.source_vocab_size
+        one = replace(arch, decoder_layers=0, source_vocab_size=None)
+        self.source_embeddings = None if own is None else Embeddings(replace(one, vocab_size=own))
         self.encoder = Transformer(one, embedded=False)
         self.decoder = Transformer(
             replace(one, layers=arch.decoder_layers, attention="causal"), embedded=False, reads=True
@@ -70,7 +73,8 @@ class EncoderDecoder(nn.Module):
         refuse_far(self.arch.limit, positions)
         begins = (positions == 0) & (documents > 0)
         windows = begins.cumsum(1) * (documents > 0)  # (B, S) one number a document where none is cut
-        states = self.encoder.encode(self.embeddings(tokens, positions, types), windows, positions, weights)
+        embeddings = self.embeddings if self.source_embeddings is None else self.source_embeddings
+        states = self.encoder.encode(embeddings(tokens, positions, types), windows, positions, weights)
         return Source(states, documents, self._keys_values(states) if keep else None)
 
     def decode(
@@ -100,7 +104,8 @@ class EncoderDecoder(nn.Module):
     def layers_by_depth(self) -> list[nn.ModuleList]:
         """Embeddings, the encoder's layers, then the decoder's, which read them; as `Transformer.layers_by_depth`."""
         (below, *encoder), (beside, *decoder) = self.encoder.layers_by_depth(), self.decoder.layers_by_depth()
-        return [nn.ModuleList([self.embeddings, *below, *beside]), *encoder, *decoder]
+        tables = [m for m in (self.embeddings, self.source_embeddings) if m is not None]
+        return [nn.ModuleList([*tables, *below, *beside]), *encoder, *decoder]
 
     def _keys_values(self, states: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         kept = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -31,12 +31,13 @@ SCORES: tuple[Score, ...] = ("additive", "dot", "general")
 class RecurrentSeq2SeqArchitecture(WithoutSlots):
     """Values of one encoder-decoder.
 
-    width is D: of the token table, which both sides share, of the annotations (D / 2 from each direction, so D is
-    even) and of the decoder's cells. layers: of the encoder and of the decoder. score: of the attention, "additive" is
-    Bahdanau's, "dot" and "general" are Luong's. feeding: the decoder is also given what the attention made of the token
-    before (Luong, section 3.3); without it, which "additive" cannot be, no token waits for another's attention, and the
-    cells run over all target tokens in one call. dropout falls on the embeddings, between layers and on the output,
-    each with one mask for all tokens of a text. forget_bias, init_std, tied: as `RecurrentArchitecture`.
+    width is D: of the token table, which both sides share unless the source has its own (source_vocab_size, as in
+    `Architecture`), of the annotations (D / 2 from each direction, so D is even) and of the decoder's cells.
+    layers: of the encoder and of the decoder. score: of the attention, "additive" is Bahdanau's, "dot" and
+    "general" are Luong's. feeding: the decoder is also given what the attention made of the token before (Luong,
+    section 3.3); without it, which "additive" cannot be, no token waits for another's attention, and the cells run
+    over all target tokens in one call. dropout falls on the embeddings, between layers and on the output, each with
+    one mask for all tokens of a text. forget_bias, init_std, tied: as `RecurrentArchitecture`.
     Raises ConfigError on impossible values.
     """
 
@@ -51,6 +52,7 @@ class RecurrentSeq2SeqArchitecture(WithoutSlots):
     init_std: float = 0.058
     pad_id: int = 0
     tied: bool = True
+    source_vocab_size: int | None = None
 
     attention: ClassVar[Literal["full"]] = "full"
 
@@ -68,11 +70,15 @@ class RecurrentSeq2SeqArchitecture(WithoutSlots):
                 f"model width {self.width} cannot be halved between the encoder's two directions",
                 cure="choose an even width",
             )
-        self.encoder()  # whose values are checked there
+        self.encoder(), self.target()  # whose values are checked there
+
+    def target(self) -> RecurrentArchitecture:
+        """The encoder's values over the vocabulary of the target."""
+        return replace(self.encoder(), vocab_size=self.vocab_size)
 
     def encoder(self) -> RecurrentArchitecture:
         return RecurrentArchitecture(
-            vocab_size=self.vocab_size,
+            vocab_size=self.vocab_size if self.source_vocab_size is None else self.source_vocab_size,
             width=self.width,
             layers=self.layers,
             hidden=self.width // 2 if isinstance(self.width, int) else self.width,
@@ -155,6 +161,7 @@ class RecurrentSeq2Seq(nn.Module):
         self.arch = arch
         D = arch.width
         self.encoder = Recurrent(arch.encoder())
+        self.target_embeddings = None if arch.source_vocab_size is None else Embeddings(arch.target())
         self.start = Linear(D // 2, arch.layers * D, D**-0.5)
         self.attention = Attention(arch)
         first = 2 * D if arch.feeding else D
@@ -165,8 +172,8 @@ class RecurrentSeq2Seq(nn.Module):
 
     @property
     def embeddings(self) -> Embeddings:
-        """``.tokens.weight`` (V, D) serves source, target and tied heads."""
-        return self.encoder.embeddings
+        """``.tokens.weight`` (V, D) serves the target and tied heads; the source too, unless it has its own."""
+        return self.encoder.embeddings if self.target_embeddings is None else self.target_embeddings
 
     @property
     def start_id(self) -> int:
@@ -226,11 +233,12 @@ class RecurrentSeq2Seq(nn.Module):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One more token of B texts, (B,) or (B, 1), without dropout -> hidden (B, D), alignment (B, S), next state."""
-        return self._advance(self.encoder.embeddings.tokens(tokens.reshape(-1)), state, None)
+        return self._advance(self.embeddings.tokens(tokens.reshape(-1)), state, None)
 
     def layers_by_depth(self) -> list[nn.Module]:
         """The encoder's, then the decoder's first to last; what stands between them counts with the first."""
-        decoder = [nn.ModuleList([self.start, self.attention, self.cells[0]]), *self.cells[1:]]
+        first = [m for m in (self.target_embeddings, self.start, self.attention, self.cells[0]) if m is not None]
+        decoder = [nn.ModuleList(first), *self.cells[1:]]
         decoder[-1] = nn.ModuleList([decoder[-1], self.combine])
         return [*self.encoder.layers_by_depth(), *decoder]
 
@@ -239,7 +247,7 @@ class RecurrentSeq2Seq(nn.Module):
         P, T = target.shape
         rows = packing.order[: packing.sizes[0]] // T  # (P,) longest first
         state = {name: value[rows] for name, value in state.items()}
-        y = self.encoder.embeddings(target.reshape(-1)[packing.order])  # (N, D)
+        y = self.embeddings(target.reshape(-1)[packing.order])  # (N, D)
         p = self.arch.dropout
         masks = [locked_mask(y[:P], p) for _ in range(self.arch.layers + 1)] if self.training and p else None
         if masks is not None:

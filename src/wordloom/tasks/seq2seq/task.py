@@ -2,9 +2,9 @@
 
 Sutskever et al. 2014; Bahdanau et al. 2014; Vaswani et al. 2017; Raffel et al. 2020.
 
-One vocabulary serves both sides. A source longer than ``train.length`` is encoded in windows that the decoder reads
-together (Izacard & Grave 2021), in training as in prediction; what ``task.windows`` of them do not hold is
-counted.
+One vocabulary serves both sides, or each has its own (``task.vocabularies``). A source longer than ``train.length`` is
+encoded in windows that the decoder reads together (Izacard & Grave 2021), in training as in prediction; what
+``task.windows`` of them do not hold is counted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Seq2Seq:
 
     length: tokens of a window of the source and of a target in training, their ends included. script: how the right
     answers are cut into words that are counted. max_tokens: of an answer. lead: the beginning of a text that is the
-    best summary by itself; None in translation. cut: targets that training cut at ``length``.
+    best summary by itself; None in translation. cut: targets that training cut at ``length``. source_tokenizer: where
+    the sources have a vocabulary of their own.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Seq2Seq:
         lead: Lead | None = None,
         cut: int = 0,
         valid: Parallel | None = None,
+        source_tokenizer: Tokenizer | None = None,
     ):
+        self.source_tokenizer = tokenizer if source_tokenizer is None else source_tokenizer
         self.config, self.tokenizer, self.length, self.script = config, tokenizer, length, script
         self.name = str(config.name)  # type: ignore[attr-defined]
         self.main = MAIN[self.name]
@@ -71,16 +74,18 @@ class Seq2Seq:
 
     @classmethod
     def fit(
-        cls, config: Seq2SeqConfig, train: Parallel, tokenizer: Tokenizer, *, length: int, valid: Parallel | None = None
-    ) -> Seq2Seq:
+        cls, config: Seq2SeqConfig, train: Parallel, tokenizer: Tokenizer, *, length: int,
+        valid: Parallel | None = None, source_tokenizer: Tokenizer | None = None,
+    ) -> Seq2Seq:  # fmt: skip
         """The task of this training data: its script, the longest answer, the best lead."""
-        targets = [r for group in train.references for r in group]
+        targets = train.targets
         lengths = [len(ids) + 1 for ids in tokenizer.encode_ids(targets)]
         most = config.max_tokens or math.ceil(1.5 * max(lengths))
         script = script_of(targets[:1000])
         lead = Lead.fit(train, script) if isinstance(config, SummarizeConfig) else None
         cut = sum(n > length for n in lengths)
-        return cls(config, tokenizer, length=length, script=script, max_tokens=most, lead=lead, cut=cut, valid=valid)
+        return cls(config, tokenizer, length=length, script=script, max_tokens=most, lead=lead, cut=cut, valid=valid,
+                   source_tokenizer=source_tokenizer)  # fmt: skip
 
     # ------------------------------------------------------------------------------------ the task's values
 
@@ -115,14 +120,14 @@ class Seq2Seq:
     # ------------------------------------------------------------------------------------------------ pairs
 
     def encode_sources(self, texts: Sequence[str]) -> Ragged:
-        return ragged(self.tokenizer, [self.config.prefix + t for t in texts], int(self.tokenizer.sep_id),
-                      self.length * self.config.windows)  # fmt: skip
+        own = self.source_tokenizer
+        return ragged(own, [self.config.prefix + t for t in texts], int(own.sep_id), self.length * self.config.windows)
 
     def encode_pairs(self, records: Parallel) -> tuple[Ragged, Ragged, np.ndarray]:
         """Sources, targets, and (P,) the source of each target: every reference is learned."""
         owner = np.repeat(np.arange(len(records)), [len(group) for group in records.references])
-        targets = [r for group in records.references for r in group]
-        return self.encode_sources(records.sources), ragged(self.tokenizer, targets, self.end_id, self.length), owner
+        targets = ragged(self.tokenizer, records.targets, self.end_id, self.length)
+        return self.encode_sources(records.sources), targets, owner
 
     def stream(self, train: Parallel, *, batch: int, seed: int) -> PairStream:
         sources, targets, owner = self.encode_pairs(train)
@@ -240,13 +245,10 @@ class Seq2Seq:
             kept = values if ended[i] else values[:-1]
             alignment = None
             if self.config.alignments:
-                alignment = Alignment(self._pieces(sources[i]), self._pieces(targets[i][:-1]), weights[:-1])
+                read, said = pieces(self.source_tokenizer, sources[i]), pieces(self.tokenizer, targets[i][:-1])
+                alignment = Alignment(read, said, weights[:-1])
             out.append((float(kept.mean()) if len(kept) else 0.0, alignment))
         return out
-
-    def _pieces(self, ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
-        """Tokens as the vocabulary spells them: byte-level ones in its own letters."""
-        return tuple(str(self.tokenizer.backend.id_to_token(int(i))) for i in ids)
 
     # ----------------------------------------------------------------------------------------------- scores
 
@@ -316,3 +318,8 @@ class Seq2Seq:
 def _evenly(total: int, count: int) -> list[int]:
     """At most ``count`` of 0 .. total - 1, evenly spaced."""
     return sorted({i * total // min(count, total) for i in range(min(count, total))})
+
+
+def pieces(tokenizer: Tokenizer, ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
+    """Tokens as the vocabulary spells them: byte-level ones in its own letters."""
+    return tuple(str(tokenizer.backend.id_to_token(int(i))) for i in ids)
