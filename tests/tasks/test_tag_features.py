@@ -42,6 +42,11 @@ def test_what_a_word_looks_like_by_hand() -> None:
         "bias", "-2:<>", "-1:北", "0:京", "1:大", "2:学",
         "-2,-1:<>北", "-1,0:北京", "0,1:京大", "1,2:大学", "-1,1:北大",
     ]  # fmt: skip
+    assert set(features(["Ó", "ti", "lọ"], 0)) == {
+        "bias", "w:ó", "W:Ó", "shape:X", "kind:title", "-2w:<>", "-2shape:<>", "-1w:<>", "-1shape:<>", "1w:ti",
+        "1shape:xx", "2w:lọ", "2shape:xx", "-1,0:<> ó", "0,1:ó ti",
+    }  # fmt: skip
+    assert "w:и" in features(["и"], 0) and "0:あ" in features(["あ"], 0) and "0:·" in features(["·"], 0)
 
 
 def test_numbers_are_checksums_and_texts_do_not_touch() -> None:

@@ -32,13 +32,14 @@ class Bags:
 
 
 def features(words: Sequence[str], i: int) -> list[str]:
-    """Attributes of word i among its neighbours; of a single character the characters and pairs around it."""
+    """Attributes of word i among its neighbours; of a single character the characters and pairs around it, unless it
+    has a case: a letter of an alphabet is a word as "a" and "и" are."""
 
     def at(k: int) -> str:
         return words[i + k] if 0 <= i + k < len(words) else "<>"
 
     word = words[i]
-    if len(word) == 1 and not word.isascii():
+    if len(word) == 1 and not word.isascii() and word.lower() == word.upper():
         near = [f"{k}:{at(k)}" for k in (-2, -1, 0, 1, 2)]
         return ["bias", *near, *(f"{k},{k + 1}:{at(k)}{at(k + 1)}" for k in (-2, -1, 0, 1)), f"-1,1:{at(-1)}{at(1)}"]
     low = word.lower()
