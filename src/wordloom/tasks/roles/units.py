@@ -80,15 +80,16 @@ def pieces_of(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> list[
     out = []
     for start in range(0, len(sentences), _LINES):
         block = sentences[start : start + _LINES]
-        for words, encoded in zip(block, tokenizer.encode([" ".join(w) for w in block]), strict=True):
+        encoded = tokenizer.encode_offsets([" ".join(w) for w in block])
+        for words, (ids, offsets) in zip(block, encoded, strict=True):
             ends = np.cumsum([len(w) + 1 for w in words]) - 1  # (W,) of each word in characters
             # by its last character: pieces of some vocabularies begin with the space before the word
-            last = np.maximum(encoded.offsets[:, 1] - 1, encoded.offsets[:, 0])
+            last = np.maximum(offsets[:, 1] - 1, offsets[:, 0])
             owner = np.minimum(np.searchsorted(ends, last, side="right"), len(words) - 1)
             owner = np.maximum.accumulate(owner) if len(owner) else owner
             empty = np.setdiff1d(np.arange(len(words)), owner)
             at = np.searchsorted(owner, empty)
-            ids = np.insert(encoded.ids, at, tokenizer.unk_id).astype(np.int32)
+            ids = np.insert(ids, at, tokenizer.unk_id).astype(np.int32)
             owner = np.insert(owner, at, empty)
             first = np.searchsorted(owner, np.arange(len(words) + 1)).astype(np.int64)
             out.append(Pieces(ids, first))

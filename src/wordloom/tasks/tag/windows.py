@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wordloom.errors import ConfigError
 from wordloom.tasks.tag.features import Bags
 from wordloom.tasks.windows import Ints, Windows, cut
-from wordloom.text.tokenizer import Encoded, Tokenizer
+from wordloom.text.tokenizer import Tokenizer
 from wordloom.text.units import Units
 
 _TEXTS = 1024  # texts tokenized at a time
@@ -54,15 +54,15 @@ def align(tokenizer: Tokenizer, texts: Sequence[str], units: Sequence[Units]) ->
     alone: dict[str, NDArray[np.int32]] = {}
     for start in range(0, len(texts), _TEXTS):
         block, edges = texts[start : start + _TEXTS], units[start : start + _TEXTS]
-        encoded = tokenizer.encode(block)
-        covered = [_covered(e.offsets, u) for e, u in zip(encoded, edges, strict=True)]
+        encoded = tokenizer.encode_offsets(block)
+        covered = [_covered(offsets, u) for (_, offsets), u in zip(encoded, edges, strict=True)]
         apart = [_to_part(*touched, len(u)).tolist() for touched, u in zip(covered, edges, strict=True)]
         strings = [{i: _piece_of(text, u, i) for i in part} for text, u, part in zip(block, edges, apart, strict=True)]
         wanted = sorted({string for some in strings for string in some.values()} - set(alone))
         alone.update(zip(wanted, tokenizer.encode_ids(wanted), strict=True))
-        for one, touched, u, some in zip(encoded, covered, edges, strings, strict=True):
+        for (ids, _), touched, u, some in zip(encoded, covered, edges, strings, strict=True):
             own = {i: alone[string] for i, string in some.items()}
-            found.append(_join(one, *touched, len(u), own, tokenizer.unk_id))
+            found.append(_join(ids, *touched, len(u), own, tokenizer.unk_id))
     return found
 
 
@@ -89,10 +89,10 @@ def _piece_of(text: str, units: Units, unit: int) -> str:
 
 
 def _join(
-    encoded: Encoded, first: Ints, last: Ints, count: int, own: dict[int, NDArray[np.int32]], unknown: int
+    ids: NDArray[np.int32], first: Ints, last: Ints, count: int, own: dict[int, NDArray[np.int32]], unknown: int
 ) -> Pieces:
     """The pieces of a text, those of the units in ``own`` put in place of what touched them."""
-    ids, owner = encoded.ids, np.where(first == last, first, -1)
+    owner = np.where(first == last, first, -1)
     if own:
         parted = np.zeros(count + 1, np.bool_)
         parted[list(own)] = True
