@@ -1,5 +1,6 @@
 """A tagger's bundle is a public token classifier: AutoModelForTokenClassification gives the same logits."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def test_bundles_without_a_public_head(kind: str, crf: bool, twin: str, tokenize
     assert isinstance(model.heads["crf"], CRF) if crf else "crf" not in model.heads
     TaskPredictor(model, tokenizer, task).save(tmp_path / "b")
     assert load_bundle(tmp_path / "b").twin == twin
+    named = json.loads((tmp_path / "b" / "config.json").read_text())["architectures"]
+    assert not any("TokenClassification" in name for name in named)  # public code would answer without the chain
     predictor = TaskPredictor.load(tmp_path / "b", lambda name: Tagging.restore)
     lines = tiny.documents(10)
     answers = predictor.predict(lines)

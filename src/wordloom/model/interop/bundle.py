@@ -24,7 +24,7 @@ from wordloom.model.heads import CausalHead, ClassifyHead, MaskedHead, PairHead,
 from wordloom.model.interop.families import FAMILIES
 from wordloom.model.interop.family import Family
 from wordloom.model.interop.files import atomic_folder, read_json, read_tensors, sha256, write_json, write_tensors
-from wordloom.model.interop.hf import Loaded, apply_states, has_twin, load_hf, write_hf
+from wordloom.model.interop.hf import Loaded, apply_states, fits, has_twin, load_hf, write_hf
 from wordloom.model.interop.settings import family_of
 from wordloom.model.model import Model
 from wordloom.model.near_head import NearHead
@@ -149,14 +149,15 @@ def _fill(model: Model, folder: Path, has_public_body: bool) -> None:
     family: Family | None = None
     if has_public_body:
         family = FAMILIES.get(str(read_json(folder / "config.json").get("model_type")))
-    twins = [name for name in model.heads if family is not None and has_twin(model, name, family)]
+    there = (folder / "head.safetensors").exists()  # not where no head has weights; its hash was compared
+    tensors = read_tensors(folder / "head.safetensors") if there else {}
+    ours = {key.split(".")[0] for key in tensors}
+    twins = [name for name in model.heads if family is not None and name not in ours and fits(model, name, family)]
     states: dict[str, dict[str, Tensor]]
     states = load_hf(folder, twins).states if has_public_body else {"body": read_tensors(folder / "model.safetensors")}
     model.to(next(iter(states["body"].values())).dtype)  # float64 stays float64
     own = [name for name in model.heads if name not in twins]
     fresh = set(apply_states(model, states))
-    there = (folder / "head.safetensors").exists()  # not where no head has weights; its hash was compared
-    tensors = read_tensors(folder / "head.safetensors") if own and there else {}
     for name in own:
         state = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
         try:

@@ -23,6 +23,7 @@ from wordloom.model.model import Model
 from wordloom.model.tag_head import TagHead
 
 _NAMED = {"classify", "tag"}  # parts whose classes have names in config.json
+_SWAYED = {"tag": {"crf", "surface"}, "answer": {"near"}}  # head -> heads of ours that add to its logits or decode them
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,12 @@ def write_hf(
 
 
 def has_twin(model: Model, name: str, family: Family | None = None) -> bool:
+    """Whether public code answers as this head does: the public layout holds it, and no head of ours has a say in its
+    answers, which an Auto class would leave out without a word."""
+    return not _SWAYED.get(name, set()) & set(model.heads) and fits(model, name, family)
+
+
+def fits(model: Model, name: str, family: Family | None = None) -> bool:
     """Whether the public layout can hold this head: of ``family``, or of the one that has the architecture."""
     family = family_of(model.arch, model.heads.keys()) if family is None else family
     if family is None or name not in family.parts:
