@@ -130,6 +130,23 @@ def test_absent_states_are_zeros_and_a_step_is_one_token(cell: Cell) -> None:
     assert last_c is None or (one_c is not None and (one_c - last_c).abs().max() < 1e-14)
 
 
+@pytest.mark.parametrize("cell", list(GATES))
+def test_packed_sequences_stay_float32_under_autocast(cell: Cell) -> None:
+    """Values and gradients are those without it, bit for bit."""
+    packing, made = pack_documents(DOCUMENTS), make_cell(cell, 6, 4, 1.0)
+    assert packing is not None and not packing.dense
+    x = torch.randn(len(packing.order), 6).bfloat16().float()
+    found = []
+    for half in (False, True):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            outputs, last, _ = recur(cell, given.bfloat16() if half else given, packing, weights_of(made))
+        gradients = torch.autograd.grad((outputs * torch.arange(4)).sum(), [given, *weights_of(made)])
+        found.append((outputs, last, *gradients[1:]))
+    for plain, other in zip(*found, strict=True):
+        assert other.dtype is torch.float32 and torch.equal(plain, other)
+
+
 def test_where_cho_and_torch_part() -> None:
     """The paper resets h before U: equal only where r is 1 or U diagonal. Named in the docs, so held here."""
     W, U, h, x = torch.randn(9, 3), torch.randn(9, 3), torch.randn(3), torch.randn(3)
