@@ -75,7 +75,7 @@ def test_a_run_is_scored_beside_its_baseline(trained: tuple[Path, Path]) -> None
     assert "Exact match" in (run / "report.html").read_text()
     rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
     assert [r["id"] for r in rows] == [f"q{i}" for i in range(12)] and rows[3]["gold"]["answer"] is None
-    assert rows[0]["place"] == f"{test}: people, paragraph 1/q0"
+    assert rows[0]["place"] == f"{test}:1: people, paragraph 1/q0"
 
 
 def test_a_loaded_run_says_the_same(trained: tuple[Path, Path]) -> None:
@@ -132,16 +132,18 @@ def test_faults_are_found_before_training(trained: tuple[Path, Path], tmp_path: 
     assert {name: fact.count for name, fact in found.items()} == {"faults": 1, "repeats": 1}
     lines = shell("check", odd, "--task", "answer").out
     assert "1 answers do not stand at their offset" in lines and "people, paragraph 1/moved" in lines
+    assert lines.count("moved") == lines.count("nowhere)") == 1 and "repaired" not in lines  # said once, as findings
     assert "1 answers stand nowhere in their text" in lines and "people, paragraph 1/gone (nowhere)" in lines
     assert "1 record repeat" in lines and "paragraph 1/twice = " in lines
     del paragraphs[0]["qas"][1:]
     document["data"][0]["paragraphs"][2]["context"] = ""
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps(document))
-    for verb in (("check", broken, "--task", "answer"), ("finetune", "bert-tiny", broken, "--task", "answer",
-                                                         "-o", tmp_path / "no")):  # fmt: skip
-        bad = shell(*verb)
-        assert bad.code == 2 and f"{broken}: people, paragraph 3/q2: the context is empty" in bad.err
+    fault = f"{broken}:1: people, paragraph 3/q2: the context is empty"
+    checked = shell("check", broken, "--task", "answer")
+    assert checked.code == 2 and fault in checked.out and "for the fault above" in checked.err
+    bad = shell("finetune", "bert-tiny", broken, "--task", "answer", "-o", tmp_path / "no")
+    assert bad.code == 2 and fault in bad.err
     assert not (tmp_path / "no").exists()
 
 

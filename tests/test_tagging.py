@@ -130,7 +130,12 @@ def test_check_finds_the_same_faults(tmp_path: Path, monkeypatch: Any, capfd: An
     assert said.code == 0 and "BIO tags" in said.out and "4 texts of other.conll also occur in good.conll" in said.out
     (tmp_path / "bad.jsonl").write_text('{"text": "abc", "spans": [[0, 9, "X"]]}\n')
     said = command(monkeypatch, capfd, "check", tmp_path / "bad.jsonl", "--task", "tag")
-    assert said.code == 2 and "bad.jsonl:1: the span 0 to 9 (X) lies outside its text of 3 characters" in said.err
+    assert said.code == 2 and "bad.jsonl:1: the span 0 to 9 (X) lies outside its text of 3 characters" in said.out
+    assert "for the fault above" in said.err
+    said = command(monkeypatch, capfd, "check", tmp_path / "bad.jsonl", other, "--task", "tag", "--json")
+    facts = json.loads(said.out)["facts"]
+    assert said.code == 2 and [(f["part"], f["count"]) for f in facts if f["name"] == "malformed"] == [("bad.jsonl", 1)]
+    assert any(f["part"] == "other.conll" for f in facts)
 
 
 def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:

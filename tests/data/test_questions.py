@@ -43,7 +43,7 @@ def test_squad_plain_and_packed(tmp_path: Path) -> None:
         read = read_questions(path)
         assert read.asked == expected
         assert read.gold == [(Span("cat", CONTEXT.index("cat")),), (Span("1928年", 5),), ()]
-        assert read.places[1] == f"{path}: Cats, paragraph 1/q2"
+        assert read.places[1] == f"{path}:1: Cats, paragraph 1/q2"
         assert read.unanswerable and read.facts()["unanswerable"] == 1
         assert read.asked[0].context is read.asked[1].context  # one string a text
     for question, spans in zip(read.asked, read.gold, strict=True):
@@ -81,9 +81,11 @@ def test_offsets_are_checked_and_repaired_where_there_is_one_place(
     moved = isinstance(start, int) and start >= 0 and expected >= 0 and not CONTEXT.startswith(text, start)
     assert len(read.repaired) == moved
     if expected < 0:
-        assert f"1 answers do not stand in their text: scored, not learned from (Cats, paragraph 1/q1 ({text}))" in (
-            read.columns
+        assert (
+            f"1 answers do not stand in their text: scored, not learned from (a.json:1: Cats, paragraph 1/q1 ({text}))"
+            in (read.columns)
         )
+        assert "stand" not in read.reading
         assert "1 questions have no other answer" in read.columns
 
 
@@ -113,7 +115,7 @@ def test_tables_and_flat_records_read_alike(tmp_path: Path) -> None:
 
 def test_an_empty_question_is_kept_and_counted(tmp_path: Path) -> None:
     read = read_questions(write(tmp_path / "a.json", squad([qa(question=" "), qa(id="2")])))
-    assert len(read) == 2 and "1 questions are empty (Cats, paragraph 1/q1)" in read.columns
+    assert len(read) == 2 and "1 questions are empty (a.json:1: Cats, paragraph 1/q1)" in read.columns
 
 
 FAULTS = {
@@ -121,7 +123,7 @@ FAULTS = {
     "the context is missing": squad([qa()], None),  # type: ignore[arg-type]
     "the question is missing": squad([{"id": "q1", "answers": []}, qa(id="2")]),
     "the question is no text": squad([qa(question=3)]),
-    "the id 'q1' occurs twice, first at {path}: Cats, paragraph 1/q1": squad([qa(), qa()]),
+    "the id 'q1' occurs twice, first at {path}:1: Cats, paragraph 1/q1": squad([qa(), qa()]),
     "the question has no answers": squad([{"id": "q1", "question": "Who?"}]),
     "no question has an answer": squad([{"id": "q1", "question": "Who?", "answers": []}]),
     "is_impossible is true, and there is an answer": squad([qa(is_impossible=True)]),

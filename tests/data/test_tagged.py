@@ -108,7 +108,7 @@ def test_json(tmp_path: Path, record: dict[str, Any], form: str) -> None:
     path = write(tmp_path, "a.jsonl", lines) if form == "lines" else write(tmp_path, "a.json", f"[{lines}]")
     data = read_tagged(path)
     assert records(data) == [(TEXT, tuple(JOHN))]
-    assert data.places == [f"{path}:1" if form == "lines" else f"{path}: record 1"]
+    assert data.places == [f"{path}:1" if form == "lines" else f"{path}:1: record 1"]
 
 
 def test_label_studio_leaves_out_what_nobody_annotated(tmp_path: Path) -> None:
@@ -127,8 +127,10 @@ def test_label_studio_leaves_out_what_nobody_annotated(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", json.dumps(tasks))
     data = read_tagged(path)
     assert [spans for _, spans in records(data)] == [(Span(0, 4, "PER"),), (Span(11, 20, "LOC"),), ()]
-    assert f"2 records that nobody annotated, or that were skipped, left out (first: {path}: record 1)" in data.columns
-    assert f"1 records with several annotations, of which the first is read (first: {path}: record 4)" in data.columns
+    assert (
+        f"2 records that nobody annotated, or that were skipped, left out (first: {path}:1: record 1)" in data.columns
+    )
+    assert f"1 records with several annotations, of which the first is read (first: {path}:1: record 4)" in data.columns
     with pytest.raises(DataError, match="no record is annotated"):
         read_tagged(write(tmp_path, "b.json", json.dumps(tasks[:2])))
     minimal = [{"text": TEXT, "label": [{"start": 0, "end": 4, "labels": ["PER"]}], "annotation_id": 1, "annotator": 1},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from wordloom.api.kinds import task_kind
 from wordloom.config import DataConfig, make
+from wordloom.data.faults import collect
 from wordloom.data.findings import SHOWN, CheckReport, plural
 from wordloom.errors import ConfigError
 from wordloom.report.wording import fact, words
@@ -20,17 +22,22 @@ def check_task(
     task: str, paths: Sequence[str], against: Mapping[str, str], *, text: str | None, label: str | None,
     pair: str | None, settings: Mapping[str, Any] | None = None,
 ) -> CheckReport:  # fmt: skip
-    """Facts of each file, what reading repaired, its repeated texts, and texts that two of them share. settings: keys
-    of [task], as in a recipe. Raises DataError as reading does."""
+    """The faults of each file, its facts, what reading repaired, its repeated texts, and texts that two of them share.
+    settings: keys of [task], as in a recipe."""
     kind = task_kind(task)
     config = make(kind.config, {"name": task, **_of_task(settings or {})})
     names = [Path(p).name for p in paths]
     splits = dict(zip(names if len(set(names)) == len(names) else paths, paths, strict=True)) | dict(against)
     report, read = CheckReport(), {}
     for name, path in splits.items():
-        records = kind.read(path, DataConfig(train=path, text=text, label=label, pair=pair), config)
-        report.add("columns", name, records.columns, 1)
-        sizes = "; ".join(f"{words(key)}: {fact(value, key)}" for key, value in records.facts().items())
+        data = DataConfig(train=path, text=text, label=label, pair=pair)
+        records, malformed = collect(partial(kind.read, path, data, config))
+        report.add_malformed(name, malformed, bool(records))
+        if records is None:
+            continue
+        report.add("columns", name, getattr(records, "reading", records.columns), 1)
+        facts = getattr(records, "sizes", records.facts)()
+        sizes = "; ".join(f"{words(key)}: {fact(value, key)}" for key, value in facts.items())
         report.add("size", name, f"{plural(len(records), 'record')}; {sizes}", len(records))
         for said, found in getattr(records, "faults", dict)().items():
             if found:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from wordloom.api.start import Start
 from wordloom.config import DataConfig, Strict, near_miss
+from wordloom.data.faults import Faults
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture
 from wordloom.tasks.base import Baseline, Records, Task
@@ -19,12 +20,17 @@ from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Stream
 
 
+class ReadRecords(Protocol):
+    def __call__(self, path: str, data: DataConfig, config: Any, /, faults: Faults = ...) -> Records:
+        """Raises DataError with file and line, for the first fault unless ``faults`` keeps them."""
+
+
 @dataclass(frozen=True)
 class TaskKind:
     """A row: what ``finetune``, ``evaluate`` and ``predict`` need to know of a task.
 
     config: its table [task]. defaults: of a recipe, dotted keys (``train.epochs``, ``train.lr``, ...).
-    read: labelled records of a file or folder. Raises DataError with file and line.
+    read: labelled records of a file or folder; their faults go where it is told.
     refuse: raises ConfigError, with the reason, for an architecture the task makes no sense for.
     fit: the task of this training data, with the validation part it evaluates on.
     stream: training batches. restore: the task of a bundle.
@@ -39,7 +45,7 @@ class TaskKind:
     """
 
     config: type[Strict]
-    read: Callable[[str, DataConfig, Any], Records]
+    read: ReadRecords
     refuse: Callable[[AnyArchitecture], None]
     fit: Callable[..., Task]  # (config, train, tokenizer, *, length, valid, test)
     stream: Callable[..., Stream]  # (task, train, *, batch, seed)

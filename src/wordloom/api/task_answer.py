@@ -8,6 +8,7 @@ from typing import Any
 
 from wordloom.api.kinds import TaskKind
 from wordloom.config import AnswerConfig, DataConfig
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.questions import Question, Questions, read_questions
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError, DataError
@@ -18,8 +19,8 @@ from wordloom.tasks.answer.stream import AnswerStream
 from wordloom.tasks.answer.task import Answer, Reader
 
 
-def _read(path: str, data: DataConfig, config: AnswerConfig) -> Questions:
-    return read_questions(path, question=data.text, context=data.pair)
+def _read(path: str, data: DataConfig, config: AnswerConfig, faults: Faults = STRICT) -> Questions:
+    return read_questions(path, question=data.text, context=data.pair, faults=faults)
 
 
 def _refuse(arch: AnyArchitecture) -> None:

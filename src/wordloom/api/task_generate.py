@@ -10,6 +10,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.api.language import start_of
 from wordloom.api.start import Start, bundle_folder, refuse_adaptive
 from wordloom.config import DataConfig, GenerateConfig
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.prompts import Prompts, read_asked, read_prompts
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
@@ -20,14 +21,14 @@ from wordloom.text.tokenizer import Tokenizer
 from wordloom.train.job import Stream
 
 
-def read(path: str, data: DataConfig, task: Any) -> Prompts:
+def read(path: str, data: DataConfig, task: Any, faults: Faults = STRICT) -> Prompts:
     """--text names the column of prompts where --label names that of responses, else that of the texts."""
     if data.pair is not None:
         raise ConfigError("a prompt and its response are no pair of prompts", where="data.pair",
                           cure="name the columns with --set task.prompt=NAME and --set task.response=NAME")  # fmt: skip
     prompt = task.prompt or (data.text if data.label else None)
     return read_prompts(path, prompt=prompt, response=task.response or data.label,
-                        text=task.text or (None if data.label else data.text))  # fmt: skip
+                        text=task.text or (None if data.label else data.text), faults=faults)  # fmt: skip
 
 
 def refuse(arch: AnyArchitecture) -> None:

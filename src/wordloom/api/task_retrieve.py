@@ -9,6 +9,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RetrieveConfig
 from wordloom.data.collection import Collection, read_collection
 from wordloom.data.examples import stream_texts
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
@@ -17,8 +18,8 @@ from wordloom.tasks.retrieve.stream import RetrieveStream
 from wordloom.tasks.retrieve.task import Retrieve
 
 
-def _read(path: str, data: DataConfig, config: RetrieveConfig) -> Collection:
-    return read_collection(path, text=data.text, pair=data.pair)
+def _read(path: str, data: DataConfig, config: RetrieveConfig, faults: Faults = STRICT) -> Collection:
+    return read_collection(path, text=data.text, pair=data.pair, faults=faults)
 
 
 def _refuse(arch: AnyArchitecture) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, RolesConfig
 from wordloom.data.examples import stream_texts
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.frames import FrameRecords, frame_lines, is_frames, prop_lines, read_frames
 from wordloom.data.readers import stdin_lines
 from wordloom.errors import ConfigError
@@ -17,8 +18,8 @@ from wordloom.tasks.roles.baseline import MajorityRoles
 from wordloom.tasks.roles.task import Roles, RolesStream
 
 
-def _read(path: str, data: DataConfig, config: RolesConfig) -> FrameRecords:
-    return read_frames(path, config.layout)
+def _read(path: str, data: DataConfig, config: RolesConfig, faults: Faults = STRICT) -> FrameRecords:
+    return read_frames(path, config.layout, faults=faults)
 
 
 def _refuse(arch: AnyArchitecture) -> None:

@@ -11,6 +11,7 @@ from wordloom.api.kinds import TaskKind
 from wordloom.config import DataConfig, TagConfig
 from wordloom.data import tag_writers
 from wordloom.data.examples import stream_texts
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.readers import file_format, stdin_lines, text_lines
 from wordloom.data.tag_json import record_ids
 from wordloom.data.tagged import Tagged, TagInput, is_json, read_tagged
@@ -20,9 +21,9 @@ from wordloom.tasks.tag.baseline import baseline
 from wordloom.tasks.tag.task import Tagging, TagStream
 
 
-def read(path: str, data: DataConfig, config: TagConfig) -> Tagged:
+def read(path: str, data: DataConfig, config: TagConfig, faults: Faults = STRICT) -> Tagged:
     overlaps = config.overlaps == "outermost"
-    return read_tagged(path, text=data.text, label=data.label, overlaps=overlaps, scheme=config.scheme)
+    return read_tagged(path, text=data.text, label=data.label, overlaps=overlaps, scheme=config.scheme, faults=faults)
 
 
 def refuse(arch: AnyArchitecture) -> None:

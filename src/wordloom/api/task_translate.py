@@ -10,6 +10,7 @@ from typing import Any
 from wordloom.api.kinds import TaskKind
 from wordloom.api.start import Start
 from wordloom.config import DataConfig, Seq2SeqConfig, TranslateConfig
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.parallel import Parallel, read_parallel, read_sources
 from wordloom.errors import ConfigError
 from wordloom.model.build import AnyArchitecture, reads_source
@@ -32,12 +33,12 @@ class Texts:
         return [Written(text) for text in self.made.predict(records)]
 
 
-def read(path: str, data: DataConfig, task: Any) -> Parallel:
+def read(path: str, data: DataConfig, task: Any, faults: Faults = STRICT) -> Parallel:
     """--text and --label name the columns too, for one command; task.source and task.target stay with the model."""
     if data.pair is not None:
         raise ConfigError("a source and its target are no pair of sources", where="data.pair",
                           cure="name the columns with --set task.source=NAME and --set task.target=NAME")  # fmt: skip
-    return read_parallel(path, source=data.text or task.source, target=data.label or task.target)
+    return read_parallel(path, source=data.text or task.source, target=data.label or task.target, faults=faults)
 
 
 def refuse(arch: AnyArchitecture) -> None:

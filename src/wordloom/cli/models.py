@@ -36,7 +36,7 @@ from wordloom.cli.options import (
     renamed,
     settings_of,
 )
-from wordloom.errors import ConfigError
+from wordloom.errors import ConfigError, DataError
 
 
 def check(
@@ -64,6 +64,10 @@ def check(
         settings=settings_of(settings),
     )  # fmt: skip
     print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else "\n".join(report.lines()))
+    if count := report.count("malformed"):
+        parts = ", ".join(fact.part for fact in report.facts if fact.name == "malformed")
+        what = f"training would refuse it for the {f'{count:,} faults' if count > 1 else 'fault'} above"
+        raise DataError(what, where=parts, cure="correct the data and check again")
 
 
 def tokenizer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from wordloom.data.check_examples import Split, check_leak, check_split
 from wordloom.data.columns import guess_columns
 from wordloom.data.corpus import Corpus
 from wordloom.data.examples import read_examples
+from wordloom.data.faults import Faults, collect
 from wordloom.data.findings import CheckReport
 from wordloom.data.readers import file_format, find_files, open_file
 from wordloom.data.tables import open_table
@@ -47,7 +49,8 @@ def check(
     pretraining: raw corpus that must not hold the labelled texts. A raw ``paths`` with ``against`` means the same.
     near_limit: how many texts of one part are compared for near duplicates; beyond it every k-th is (and it is said).
 
-    Raises DataError where a file cannot be read; damage that reading can repair is a finding.
+    Faults of labelled files, which training refuses, are listed in the report; damage that reading can repair is a
+    finding. Raises DataError where raw text cannot be read.
     """
     paths = [paths] if isinstance(paths, str) else [str(path) for path in paths]
     others = {"against": against} if isinstance(against, str) else dict(against or {})
@@ -64,10 +67,12 @@ def check(
     read: list[Split] = []
     for name, path in {**splits, **others}.items():
         asked = columns if splits else _present(path, columns)
-        examples = read_examples(
-            path, **asked, kind=kind, separator=separator, clean_html=clean_html, require_label=False
-        )
-        read.append(check_split(report, name, examples, near_limit))
+        reader = partial(read_examples, path, **asked, kind=kind, separator=separator, clean_html=clean_html,
+                         require_label=False)  # fmt: skip
+        examples, faults = collect(reader)
+        report.add_malformed(name, faults, bool(examples))
+        if examples:
+            read.append(check_split(report, name, examples, near_limit))
     for a, b in combinations(read, 2):
         check_leak(report, a, b, near_limit)
     if corpora:
@@ -100,7 +105,7 @@ def _is_labelled(path: str, columns: dict[str, Any]) -> bool:
             return file.read(9) == b"__label__"
     if columns["label"] is not None:
         return True
-    table = open_table(path)
+    table = open_table(path, Faults(keep=True))
     try:
         return guess_columns(table, columns["text"], None, columns["pair"], require_label=False).label is not None
     except DataError:
@@ -111,5 +116,5 @@ def _present(path: str, columns: dict[str, Any]) -> dict[str, Any]:
     """The asked columns that a file beside a raw corpus has; the others were meant for the corpus."""
     if file_format(path) == "txt":
         return {}
-    names = open_table(path).names
+    names = open_table(path, Faults(keep=True)).names
     return {role: name for role, name in columns.items() if name in names}

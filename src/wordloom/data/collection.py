@@ -16,6 +16,7 @@ from typing import Any
 
 from wordloom.data.documents import ID_NAMES, Document, Documents, beir_file, cell, named
 from wordloom.data.examples import text_key
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.data.readers import file_format, raw_lines, strict_decode
 from wordloom.data.tables import Table, open_table, table_rows
 from wordloom.errors import DataError
@@ -89,29 +90,31 @@ class Collection:
                 "judgments": sum(map(len, self.judgments)), "relevant": relevant}  # fmt: skip
 
 
-def read_collection(path: str | Path, *, text: str | None = None, pair: str | None = None) -> Collection:
+def read_collection(
+    path: str | Path, *, text: str | None = None, pair: str | None = None, faults: Faults = STRICT
+) -> Collection:
     """Read a BEIR folder's qrels file, the folder itself where it has one, a table of pairs, or documents.
 
-    text, pair: columns of the query and of its document, in a table of pairs. Raises DataError with file and line:
-    judgments of unknown queries or documents, ids twice, a score that is no whole number, an empty query.
+    text, pair: columns of the query and of its document, in a table of pairs. Faults, with file and line: judgments of
+    unknown queries or documents, ids twice, a score that is no whole number, an empty query.
     """
     path = Path(path)
     folder = _beir_folder(path)
     if folder is not None:
-        return _read_beir(folder, path)
+        return _read_beir(folder, path, faults)
     if path.is_dir():
         if beir_file(path, "corpus") is not None and (path / "qrels").is_dir():
             files = sorted(p for p in (path / "qrels").iterdir() if not p.name.startswith("."))
             if len(files) == 1:
-                return _read_beir(path, files[0])
+                return _read_beir(path, files[0], faults)
             raise DataError(f"{len(files)} files of judgments", where=path / "qrels",
                             cure=f"give one of them: {', '.join(str(f) for f in files)}")  # fmt: skip
     elif file_format(path) in ("jsonl", "csv", "tsv", "parquet"):
-        table = open_table(str(path))
+        table = open_table(str(path), faults)
         at = (named(table, text, QUERY_NAMES), named(table, pair, POSITIVE_NAMES))
         if at[0] is not None and at[1] is not None and at[0] != at[1]:
-            return _read_pairs(table, at[0], at[1])
-    return known_items(Documents(path))
+            return _read_pairs(table, at[0], at[1], faults)
+    return known_items(Documents(path, faults=faults))
 
 
 def _beir_folder(path: Path) -> Path | None:
@@ -124,12 +127,12 @@ def _beir_folder(path: Path) -> Path | None:
     return None
 
 
-def _read_beir(folder: Path, qrels: Path) -> Collection:
-    source = Documents(folder)
+def _read_beir(folder: Path, qrels: Path, faults: Faults) -> Collection:
+    source = Documents(folder, faults=faults)
     documents = tuple(source)
     known = {d.id for d in documents}
-    queries = read_queries(beir_file(folder, "queries") or folder / "queries.jsonl")
-    judgments, places = _read_qrels(qrels, queries, known)
+    queries = read_queries(beir_file(folder, "queries") or folder / "queries.jsonl", faults)
+    judgments, places = _read_qrels(qrels, queries, known, faults)
     names = tuple(judgments)
     said = [f"{len(documents):,} documents, {len(names):,} queries judged in {qrels.name}"]
     if source.empty.count:
@@ -140,65 +143,84 @@ def _read_beir(folder: Path, qrels: Path) -> Collection:
     )  # fmt: skip
 
 
-def read_queries(path: str | Path) -> dict[str, str]:
-    """id -> text of queries.jsonl, or of a table with such columns. Raises DataError for an id twice, or no text."""
-    table = open_table(str(path))
+def read_queries(path: str | Path, faults: Faults = STRICT) -> dict[str, str]:
+    """id -> text of queries.jsonl, or of a table with such columns. An id twice, or no text, is a fault."""
+    table = open_table(str(path), faults)
     at = named(table, None, ID_NAMES), named(table, None, ("text", *QUERY_NAMES))
     if at[0] is None or at[1] is None:
         raise DataError(
             "queries need an id and a text", where=path, cure='write {"_id": ..., "text": ...} on each line'
         )
     queries: dict[str, str] = {}
-    for line, cells in table_rows(table, [at[0], at[1]], strict_decode(path)):
-        place = f"{path}:{line}"
-        name, text = cell(cells[0], "id", place), cell(cells[1], "text", place)
-        if name in queries:
-            raise DataError(f"the query id {name!r} is there twice", where=place, cure="give every query its own id")
-        if not text:
-            raise DataError(f"the query {name!r} has no text", where=place, cure="write its text, or leave it out")
-        queries[name] = text
+    for line, cells in table_rows(table, [at[0], at[1]], strict_decode(path, faults), faults):
+        try:
+            _add_query(queries, cells, f"{path}:{line}")
+        except DataError as error:
+            faults.add(error)
     return queries
 
 
+def _add_query(queries: dict[str, str], cells: Sequence[Any], place: str) -> None:
+    """A query whose text is at fault is known all the same: its judgments are not at fault too."""
+    name = cell(cells[0], "id", place)
+    if name in queries:
+        raise DataError(f"the query id {name!r} is there twice", where=place, cure="give every query its own id")
+    queries[name] = ""
+    queries[name] = cell(cells[1], "text", place)
+    if not queries[name]:
+        raise DataError(f"the query {name!r} has no text", where=place, cure="write its text, or leave it out")
+
+
 def _read_qrels(
-    path: Path, queries: Mapping[str, str], documents: set[str]
+    path: Path, queries: Mapping[str, str], documents: set[str], faults: Faults
 ) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
     """query -> document -> relevance, and query -> place. BEIR's three columns, or TREC's four (query 0 document
     relevance)."""
     judgments: dict[str, dict[str, int]] = {}
     places: dict[str, str] = {}
-    decoder = strict_decode(path)
+    decoder = strict_decode(path, faults)
     for line, raw, _ in raw_lines(path):
         place, text = f"{path}:{line}", decoder(raw, line)
-        cells = text.split("\t") if "\t" in text else text.split()
-        if not text.strip() or (line == 1 and not _whole(cells[-1].strip())):
+        cells = [cell.strip() for cell in (text.split("\t") if "\t" in text else text.split())]
+        if not text.strip() or (line == 1 and not _whole(cells[-1])):
             continue  # the header
-        if len(cells) not in (3, 4):
-            raise DataError(f"{len(cells)} columns where 3 are expected", where=place, cure=_QRELS_CURE)
-        query, document, score = cells[0].strip(), cells[-2].strip(), cells[-1].strip()
-        if not _whole(score):
-            raise DataError(f"the relevance {score!r} is no whole number", where=place, cure=_QRELS_CURE)
-        if query not in queries:
-            raise DataError(f"judges the query {query!r}, which is not in the file of queries", where=place,
-                            cure="add the query, or leave the line out")  # fmt: skip
-        if document not in documents:
-            raise DataError(f"judges the document {document!r}, which is not in the corpus", where=place,
-                            cure="add the document, or leave the line out")  # fmt: skip
+        try:
+            query, document, score = _judgment(cells, queries, documents, place)
+        except DataError as error:
+            faults.add(error)
+            continue
         judged = judgments.setdefault(query, {})
-        if judged.setdefault(document, int(score)) != int(score):
-            raise DataError(f"the document {document!r} is judged twice for the query {query!r}, differently",
-                            where=place, cure="keep one of the two lines")  # fmt: skip
+        if judged.setdefault(document, score) != score:
+            what = f"the document {document!r} is judged twice for the query {query!r}, differently"
+            faults.add(DataError(what, where=place, cure="keep one of the two lines"))
         places.setdefault(query, place)
     if not judgments:
-        raise DataError("no judgment in it", where=path, cure=_QRELS_CURE)
+        raise NoRecordError("no judgment in it", where=path, cure=_QRELS_CURE)
     return judgments, places
+
+
+def _judgment(
+    cells: Sequence[str], queries: Mapping[str, str], documents: set[str], place: str
+) -> tuple[str, str, int]:
+    if len(cells) not in (3, 4):
+        raise DataError(f"{len(cells)} columns where 3 are expected", where=place, cure=_QRELS_CURE)
+    query, document, score = cells[0], cells[-2], cells[-1]
+    if not _whole(score):
+        raise DataError(f"the relevance {score!r} is no whole number", where=place, cure=_QRELS_CURE)
+    if query not in queries:
+        raise DataError(f"judges the query {query!r}, which is not in the file of queries", where=place,
+                        cure="add the query, or leave the line out")  # fmt: skip
+    if document not in documents:
+        raise DataError(f"judges the document {document!r}, which is not in the corpus", where=place,
+                        cure="add the document, or leave the line out")  # fmt: skip
+    return query, document, int(score)
 
 
 def _whole(text: str) -> bool:
     return text.removeprefix("-").isdigit()
 
 
-def _read_pairs(table: Table, query_at: int, positive_at: int) -> Collection:
+def _read_pairs(table: Table, query_at: int, positive_at: int, faults: Faults) -> Collection:
     """Rows of a query, its relevant documents, perhaps others that are not. Equal texts are one document."""
     negative_at = named(table, None, NEGATIVE_NAMES)
     columns = [query_at, positive_at, *([negative_at] if negative_at is not None else [])]
@@ -208,17 +230,18 @@ def _read_pairs(table: Table, query_at: int, positive_at: int) -> Collection:
     def document(text: str, place: str) -> str:
         return documents.setdefault(text, Document(str(len(documents)), "", text, place)).id
 
-    for line, cells in table_rows(table, columns, strict_decode(table.path)):
+    for line, cells in table_rows(table, columns, strict_decode(table.path, faults), faults):
         place = f"{table.path}:{line}"
-        query, *sides = (_texts(value, place) for value in cells)
-        if len(query) != 1 or not sides[0]:
-            what = "no query" if len(query) != 1 else "no document for this query"
-            raise DataError(what, where=place, cure="write both texts, or leave the row out")
-        _, relevant, others, _ = merged.setdefault(query[0], (str(len(merged)), {}, {}, place))
+        try:
+            query, sides = _pair(cells, place)
+        except DataError as error:
+            faults.add(error)
+            continue
+        _, relevant, others, _ = merged.setdefault(query, (str(len(merged)), {}, {}, place))
         relevant.update({document(text, place): 1 for text in sides[0]})
         others.update({document(text, place): None for text in (sides[1] if len(sides) > 1 else [])})
     if not merged:
-        raise DataError("no pair in it", where=table.path, cure="write a query and its document in each row")
+        raise NoRecordError("no pair in it", where=table.path, cure="write a query and its document in each row")
     named_so = ", ".join(repr(table.names[c]) for c in columns)
     return Collection(
         tuple(documents.values()),
@@ -229,6 +252,15 @@ def _read_pairs(table: Table, query_at: int, positive_at: int) -> Collection:
         columns=f"pairs of columns {named_so}: {len(merged):,} queries, {len(documents):,} documents",
         hard=tuple(tuple(d for d in others if d not in relevant) for _, relevant, others, _ in merged.values()),
     )
+
+
+def _pair(cells: Sequence[Any], place: str) -> tuple[str, list[list[str]]]:
+    """(the query, its documents and perhaps others)."""
+    query, *sides = (_texts(value, place) for value in cells)
+    if len(query) != 1 or not sides[0]:
+        what = "no query" if len(query) != 1 else "no document for this query"
+        raise DataError(what, where=place, cure="write both texts, or leave the row out")
+    return query[0], sides
 
 
 def _texts(value: Any, place: str) -> list[str]:
@@ -252,7 +284,9 @@ def known_items(documents: Iterable[Document], columns: str | None = None) -> Co
         queries.append(query)
         rest.append(Document(found.id, "", text, found.place))
     if not rest:
-        raise DataError("no document of more than one word", where=getattr(documents, "path", None), cure="give texts")
+        raise NoRecordError(
+            "no document of more than one word", where=getattr(documents, "path", None), cure="give texts"
+        )
     said = [f"{len(rest):,} documents without judgments: each is to be found by its title or first sentence"]
     said += [f"{short} documents of less than two words left out"] * bool(short)
     return Collection(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from wordloom.config import CorpusConfig
 from wordloom.data.corpus import Corpus, Finding
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.data.readers import COMPRESSIONS, file_format, find_files, replace_surrogates, strict_decode
 from wordloom.data.tables import Table, longest_text, open_table, table_rows
 from wordloom.errors import DataError
@@ -51,11 +52,11 @@ class Documents:
 
     The id is that of the column ``_id`` or ``id``; without one it is the line, and of a whole .txt file in a folder its
     path in it. ``notes`` says after an iteration what was guessed; ``empty`` counts documents without text.
-    Raises DataError with file and line: an id twice or empty, text that is no text, what the readers refuse.
+    Faults, with file and line: an id twice or empty, text that is no text. What the readers refuse raises DataError.
     """
 
-    def __init__(self, path: str | Path, columns: DocumentColumns | None = None):
-        self.path, self.columns = str(path), columns or DocumentColumns()
+    def __init__(self, path: str | Path, columns: DocumentColumns | None = None, faults: Faults = STRICT):
+        self.path, self.columns, self.faults = str(path), columns or DocumentColumns(), faults
         self.empty, self.notes = Finding(), list[str]()
 
     def __iter__(self) -> Iterator[Document]:
@@ -64,13 +65,15 @@ class Documents:
         for document in self._read():
             if document.id in seen:
                 what = f"the document id {document.id!r} stands at {seen[document.id]} too"
-                raise DataError(what, where=document.place, cure="give every document an id of its own")
+                cure = "give every document an id of its own"
+                self.faults.add(DataError(what, where=document.place, cure=cure))
+                continue
             seen[document.id] = document.place
             if not document.full:
                 self.empty.add(document.place)
             yield document
         if not seen:
-            raise DataError("no document in it", where=self.path, cure="give files that hold text")
+            raise NoRecordError("no document in it", where=self.path, cure="give files that hold text")
 
     def _read(self) -> Iterator[Document]:
         corpus = beir_file(self.path, "corpus")
@@ -100,7 +103,7 @@ class Documents:
 
     def _table(self, path: str, prefix: str) -> Iterator[Document]:
         """prefix: of the ids where a folder holds several tables without ids."""
-        table = open_table(path)
+        table = open_table(path, self.faults)
         at = {"id": named(table, self.columns.id, ID_NAMES), "title": named(table, self.columns.title, TITLE_NAMES),
               "text": named(table, self.columns.text, BODY_NAMES)}  # fmt: skip
         if at["text"] is None:
@@ -113,13 +116,23 @@ class Documents:
         used = {key: column for key, column in at.items() if column is not None}
         said = ", ".join(f"{key} {table.names[column]!r}" for key, column in used.items())
         self.notes.append(f"{Path(path).name}: {table.note}; {said}{'' if 'id' in used else '; ids are lines'}")
-        for line, cells in table_rows(table, list(used.values()), strict_decode(path)):
-            place = f"{path}:{line}"
-            row = {key: cell(value, key, place) for key, value in zip(used, cells, strict=True)}
-            name = row.get("id", f"{prefix}:{line}" if prefix else str(line))
-            if not name:
-                raise DataError("a document without an id", where=place, cure="give every document an id of its own")
-            yield Document(name, row.get("title", ""), row["text"], place)
+        for line, cells in table_rows(table, list(used.values()), strict_decode(path, self.faults), self.faults):
+            usual = f"{prefix}:{line}" if prefix else str(line)
+            try:
+                document = _document(dict(zip(used, cells, strict=True)), usual, f"{path}:{line}")
+            except DataError as error:
+                self.faults.add(error)
+            else:
+                yield document
+
+
+def _document(cells: dict[str, Any], usual: str, place: str) -> Document:
+    """usual: its id where the table has none."""
+    row = {key: cell(value, key, place) for key, value in cells.items()}
+    name = row.get("id", usual)
+    if not name:
+        raise DataError("a document without an id", where=place, cure="give every document an id of its own")
+    return Document(name, row.get("title", ""), row["text"], place)
 
 
 def named(table: Table, asked: str | None, names: tuple[str, ...]) -> int | None:

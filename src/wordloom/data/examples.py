@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import unicodedata
@@ -13,15 +12,14 @@ from itertools import chain
 from typing import Any, Literal, cast
 
 from wordloom.data.columns import Columns, guess_columns
+from wordloom.data.faults import STRICT, Faults, NoRecordError
+from wordloom.data.label_cells import Kind, infer_kind, label_of
 from wordloom.data.label_folders import label_folders, read_folders
 from wordloom.data.readers import known_format, replace_surrogates, strict_decode, strip_html, text_lines
-from wordloom.data.tables import Table, is_number, open_table, table_rows
+from wordloom.data.tables import Table, open_table, table_rows
 from wordloom.errors import DataError
 
-Kind = Literal["single", "multi", "regression"]
 Labels = list[str] | list[list[str]] | list[float]
-
-REGRESSION_VALUES = 20  # more distinct non-integer numbers than this are a scale, not class names
 
 
 def text_key(text: str) -> str:
@@ -198,6 +196,7 @@ def read_examples(
     separator: str = "|",
     clean_html: bool = False,
     require_label: bool = True,
+    faults: Faults = STRICT,
 ) -> Examples:
     """Read one labelled file.
 
@@ -207,32 +206,31 @@ def read_examples(
     require_label: False reads unlabelled input too (labels None); a .txt file is then one text per line.
     path may be a folder that holds a folder of .txt files, a text each, for every label (IMDb's).
 
-    Raises DataError naming file:line for an empty text, a missing label, a wrong number of columns, broken JSON,
-    broken UTF-8: nothing is dropped.
+    Faults, at their file:line: an empty text, a missing label, a wrong number of columns, broken JSON, broken UTF-8.
     """
     path = str(path)
     raw: list[Any] | None
     if folders := label_folders(path):
-        texts, raw, places, note = read_folders(path, folders)
+        texts, raw, places, note = read_folders(path, folders, faults)
         pairs, guessed = None, dict[str, str]()
     elif known_format(path) == "txt":
-        texts, raw, places, note = _read_lines(path, require_label)
+        texts, raw, places, note = _read_lines(path, require_label, faults)
         pairs, guessed = None, dict[str, str]()
     else:
-        table = open_table(path)
+        table = open_table(path, faults)
         columns = guess_columns(table, text, label, pair, require_label)
-        texts, pairs, raw, places = _read_table(table, columns)
+        texts, pairs, raw, places = _read_table(table, columns, faults)
         note, guessed = table.note, columns.guessed
     if not texts:
-        raise DataError("no record in it", where=path, cure="check that the file was written completely")
+        raise NoRecordError("no record in it", where=path, cure="check that the file was written completely")
     if clean_html:
         texts = [_cleaned(t, place) for t, place in zip(texts, places, strict=True)]
         pairs = None if pairs is None else [_cleaned(t, place) for t, place in zip(pairs, places, strict=True)]
     if raw is None:
         note += _guesses(guessed)
         return Examples(texts, None, places, pairs, "single" if kind == "auto" else kind, f"{path}: {note}")
-    decided = _infer_kind(raw, separator) if kind == "auto" else kind
-    labels = [_label(value, decided, separator, place) for value, place in zip(raw, places, strict=True)]
+    decided = infer_kind(raw, separator) if kind == "auto" else kind
+    labels, sound = _labels(raw, decided, separator, places, faults)
     words = {"single": "one label each", "multi": "any number of labels each", "regression": "a number each"}[decided]
     note += f"; {words}" if kind != "auto" else ""
     note += _guesses(guessed | ({"kind": words} if kind == "auto" else {}))
@@ -240,7 +238,24 @@ def read_examples(
     if decided == "single" and parted:
         note += f"; {separator!r} in {parted:,} of {len(raw):,} labels"
         note += " is read as part of the name; --kind multi (kind=multi) parts them"
-    return Examples(texts, cast(Labels, labels), places, pairs, decided, f"{path}: {note}")
+    found = Examples(texts, cast(Labels, labels), places, pairs, decided, f"{path}: {note}")
+    return found if len(sound) == len(raw) else found.subset(sound)
+
+
+def _labels(
+    raw: list[Any], kind: Kind, separator: str, places: list[str], faults: Faults
+) -> tuple[list[Any], list[int]]:
+    """(a label of each cell, the numbers of those without fault)."""
+    labels: list[Any] = []
+    sound: list[int] = []
+    for i, value in enumerate(raw):
+        try:
+            labels.append(label_of(value, kind, separator, places[i]))
+            sound.append(i)
+        except DataError as error:
+            faults.add(error)
+            labels.append(None)
+    return labels, sound
 
 
 def _guesses(guessed: dict[str, str]) -> str:
@@ -259,24 +274,35 @@ def _cleaned(text: str, place: str) -> str:
     return cleaned
 
 
-def _read_table(table: Table, columns: Columns) -> tuple[list[str], list[str] | None, list[Any] | None, list[str]]:
+def _read_table(
+    table: Table, columns: Columns, faults: Faults
+) -> tuple[list[str], list[str] | None, list[Any] | None, list[str]]:
     """(texts, pairs, raw labels, places); every cell checked."""
     asked = [c for c in (columns.text, columns.pair, columns.label) if c is not None]
     texts, pairs, raw, places = [], [], [], []
-    for line, cells in table_rows(table, asked, strict_decode(table.path)):
+    for line, cells in table_rows(table, asked, strict_decode(table.path, faults), faults):
         place = f"{table.path}:{line}"
-        texts.append(_text(cells[0], table.names[columns.text], place))
-        if columns.pair is not None:
-            pairs.append(_text(cells[1], table.names[columns.pair], place))
-        if columns.label is not None:
-            if cells[-1] is None or (isinstance(cells[-1], str) and not cells[-1].strip()):
-                cure = "fill it in or remove the record"
-                if table.format in ("jsonl", "parquet"):
-                    cure += "; [] says 'none of the labels' where several are allowed"
-                raise DataError(f"no label in column {table.names[columns.label]!r}", where=place, cure=cure)
-            raw.append(cells[-1])
+        try:
+            text = _text(cells[0], table.names[columns.text], place)
+            pair = "" if columns.pair is None else _text(cells[1], table.names[columns.pair], place)
+            if columns.label is not None:
+                _refuse_no_label(cells[-1], table, columns.label, place)
+        except DataError as error:
+            faults.add(error)
+            continue
+        texts.append(text)
+        pairs.append(pair)
+        raw.append(cells[-1])
         places.append(place)
     return texts, pairs if columns.pair is not None else None, raw if columns.label is not None else None, places
+
+
+def _refuse_no_label(value: Any, table: Table, column: int, place: str) -> None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        cure = "fill it in or remove the record"
+        if table.format in ("jsonl", "parquet"):
+            cure += "; [] says 'none of the labels' where several are allowed"
+        raise DataError(f"no label in column {table.names[column]!r}", where=place, cure=cure)
 
 
 def _text(value: object, name: str, place: str) -> str:
@@ -291,16 +317,19 @@ def _text(value: object, name: str, place: str) -> str:
     return value.strip()
 
 
-def _read_lines(path: str, require_label: bool) -> tuple[list[str], list[list[str]] | None, list[str], str]:
+def _read_lines(
+    path: str, require_label: bool, faults: Faults
+) -> tuple[list[str], list[list[str]] | None, list[str], str]:
     """fastText lines, ``__label__a __label__b text``; without labels one text per line."""
-    labelled = any(line.startswith("__label__") for line in text_lines(path))
+    labelled = any(line.startswith("__label__") for line in text_lines(path, faults))
     if not labelled and require_label:
         cure = "begin each line with __label__NAME, or use .csv, .tsv, .jsonl or .parquet"
         raise DataError("no label in this .txt file", where=f"{path}:1", cure=cure)
     texts, raw_labels, places = [], [], []
-    for place, names, body in _fasttext_lines(path):
+    for place, names, body in _fasttext_lines(path, faults):
         if labelled and not all(names or [""]):
-            raise DataError("no label on this line", where=place, cure="begin it with __label__NAME")
+            faults.add(DataError("no label on this line", where=place, cure="begin it with __label__NAME"))
+            continue
         texts.append(body)
         raw_labels.append(names)
         places.append(place)
@@ -309,14 +338,16 @@ def _read_lines(path: str, require_label: bool) -> tuple[list[str], list[list[st
     return texts, raw_labels, places, "fastText lines: __label__NAME, then the text"
 
 
-def _fasttext_lines(path: str) -> Iterator[tuple[str, list[str], str]]:
+def _fasttext_lines(path: str, faults: Faults = STRICT) -> Iterator[tuple[str, list[str], str]]:
     """(place, labels, text) of each line."""
-    for number, line in enumerate(text_lines(path), start=1):
+    for number, line in enumerate(text_lines(path, faults), start=1):
         words = line.split()
         names = [word[len("__label__") :] for word in words if word.startswith("__label__")]
         body = " ".join(w for w in words if not w.startswith("__label__")) if names else line.strip()
         if not body:
-            raise DataError("no text on this line", where=f"{path}:{number}", cure="fill it in or remove the line")
+            cure = "fill it in or remove the line"
+            faults.add(DataError("no text on this line", where=f"{path}:{number}", cure=cure))
+            continue
         yield f"{path}:{number}", names, body
 
 
@@ -345,55 +376,3 @@ def _table_texts(table: Table, asked: list[int]) -> Iterator[Any]:
     for line, cells in table_rows(table, asked, strict_decode(table.path)):
         found = [_text(cell, table.names[c], f"{table.path}:{line}") for cell, c in zip(cells, asked, strict=True)]
         yield found[0] if len(found) == 1 else tuple(found)
-
-
-def _infer_kind(raw: list[Any], separator: str) -> Kind:
-    lists = [value for value in raw if isinstance(value, list) or _json_list(value) is not None]
-    if lists and all(isinstance(value, list) and len(value) == 1 for value in raw):
-        return "single"  # fastText lines and JSON that put the one label in a list
-    if lists or sum(isinstance(value, str) and separator in value for value in raw) > len(raw) / 2:
-        return "multi"
-    if all(is_number(value) for value in raw):
-        numbers = {float(value) for value in raw}
-        if sum(not number.is_integer() for number in numbers) > REGRESSION_VALUES:
-            return "regression"
-    return "single"
-
-
-def _json_list(value: object) -> list[Any] | None:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            return None
-        return parsed if isinstance(parsed, list) else None
-    return None
-
-
-def _label(value: Any, kind: Kind, separator: str, place: str) -> str | list[str] | float:
-    if kind == "regression":
-        if not is_number(value):
-            cure = "write a number, or use --kind single (kind=single)"
-            raise DataError(f"label {value!r} is not a number", where=place, cure=cure)
-        return float(value)
-    listed = value if isinstance(value, list) else _json_list(value) if kind == "multi" else None
-    if kind == "single":
-        if listed is not None:
-            if len(listed) != 1:
-                what = f"{len(listed)} labels where one is expected"
-                raise DataError(what, where=place, cure="give one label, or use --kind multi (kind=multi)")
-            value = listed[0]
-        return _name(value, place)
-    parts = listed if listed is not None else str(value).split(separator) if isinstance(value, str) else [value]
-    return list(dict.fromkeys(_name(part, place) for part in parts))
-
-
-def _name(value: Any, place: str) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    name = str(value).strip() if isinstance(value, str) or is_number(value) else ""
-    if not name:
-        what = f"label {value!r} is not a name"
-        cure = "write a word or number, or name the label column with --label (label=...)"
-        raise DataError(what, where=place, cure=cure)
-    return name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wordloom.data.near import JACCARD, SHINGLE, NearIndex
 
 SHOWN = 3  # places named of every finding
+LISTED = 20  # faults named of a file
 
 Place = Callable[[int], str]  # number of a text -> "file:line"
 
@@ -16,7 +17,8 @@ Place = Callable[[int], str]  # number of a text -> "file:line"
 @dataclass(frozen=True)
 class Fact:
     """One line of the report. name: a fixed word for programs; part: split or file it is about; text: plain words;
-    count: how many; problem: needs a decision before training; places: the first "file:line" of it."""
+    count: how many; problem: needs a decision before training; places: the first "file:line" of it. Of the name
+    "malformed", whose faults keep the file from being trained on, places are their sentences."""
 
     name: str
     part: str
@@ -41,6 +43,16 @@ class CheckReport:
         self, name: str, part: str, text: str, count: int, problem: bool = False, places: Iterable[str] = ()
     ) -> None:
         self.facts.append(Fact(name, part, text, count, problem, tuple(places)))
+
+    def add_malformed(self, part: str, faults: Sequence[str], read_on: bool) -> None:
+        """faults: sentences. read_on: other records of the file were read."""
+        if not faults:
+            return
+        said = f"{plural(len(faults), 'fault')} to correct before training"
+        said += "; all else here is said of the other records" if read_on else ""
+        more = len(faults) - LISTED
+        self.add("malformed", part, said, len(faults), True,
+                 [*faults[:LISTED], *([f"and {more:,} more"] if more > 0 else [])])  # fmt: skip
 
     def count(self, name: str, part: str | None = None) -> int:
         """Sum of the counts of one kind of fact (of one part)."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from wordloom.data.examples import text_key
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.data.readers import raw_lines, reject_binary, strict_decode
 from wordloom.errors import DataError
 
@@ -128,20 +129,24 @@ class FrameRecords:
 # ------------------------------------------------------------------------------------------------- reading
 
 
-def read_frames(path: str | Path, layout: LayoutName = "auto") -> FrameRecords:
+def read_frames(path: str | Path, layout: LayoutName = "auto", *, faults: Faults = STRICT) -> FrameRecords:
     """The sentences of a file (also .gz, .xz, .zst), or of all files of a folder whose names end in conll.
 
-    Raises DataError with file and line: rows of unequal length, no known layout, a bracket that is never opened or
-    closed, arguments that overlap, another number of predicates than of columns.
+    Faults, with file and line: rows of unequal length, a bracket that is never opened or closed, arguments that
+    overlap, another number of predicates than of columns. Raises DataError for a file of no known layout.
     """
     found: list[Sentence] = []
     files, chosen = _files(path), None
     for name in files:
-        blocks = list(_blocks(name))
+        blocks = list(_blocks(name, faults))
         if not blocks:
-            raise DataError("no sentence in it", where=name, cure="check that what wrote it finished")
+            raise NoRecordError("no sentence in it", where=name, cure="check that what wrote it finished")
         chosen = _layout(blocks, layout, name)
-        found += [_sentence(block, chosen, name) for block in blocks]
+        for block in blocks:
+            try:
+                found.append(_sentence(block, chosen, name, faults))
+            except DataError as error:
+                faults.add(error)
     assert chosen is not None
     many = f" in {len(files)} files" if len(files) > 1 else ""
     frames = sum(len(s.frames) for s in found)
@@ -167,9 +172,9 @@ def _files(path: str | Path) -> list[str]:
     return found
 
 
-def _blocks(path: str) -> Iterator[Block]:
+def _blocks(path: str, faults: Faults) -> Iterator[Block]:
     reject_binary(path)
-    decode = strict_decode(path)
+    decode = strict_decode(path, faults)
     block: Block = []
     for number, raw, _ in raw_lines(path):
         line = decode(raw, number)
@@ -218,7 +223,8 @@ def _fits(block: Block, layout: Layout) -> bool:
     return all(_CELL.fullmatch(c) for _, cells in block for c in cells[layout.first : layout.first + columns])
 
 
-def _sentence(block: Block, layout: Layout, path: str) -> Sentence:
+def _sentence(block: Block, layout: Layout, path: str, faults: Faults) -> Sentence:
+    """Raises DataError where words and columns do not fit together; what is wrong inside a column is a fault."""
     width = len(block[0][1])
     for number, cells in block:
         if len(cells) != width:
@@ -234,8 +240,12 @@ def _sentence(block: Block, layout: Layout, path: str) -> Sentence:
     for k, i in enumerate(marked):
         cells = block[i][1]
         sense = NONE if layout.sense is None else cells[layout.sense]
-        arguments = _arguments([(number, row[start + k]) for number, row in block], path, start + k + 1)
-        frames.append(Frame(i, cells[layout.lemma], sense, arguments))
+        try:
+            arguments = _arguments([(number, row[start + k]) for number, row in block], path, start + k + 1)
+        except DataError as error:
+            faults.add(error)
+        else:
+            frames.append(Frame(i, cells[layout.lemma], sense, arguments))
     return Sentence(
         tuple(cells[layout.word] for _, cells in block), tuple(frames), f"{path}:{block[0][0]}",
         tuple((tuple(cells[:start]), tuple(cells[end:])) for _, cells in block), layout,

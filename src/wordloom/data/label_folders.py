@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.readers import text_lines
 from wordloom.errors import DataError
 
@@ -24,17 +25,20 @@ def _texts(path: str, label: str) -> list[str]:
     return sorted(glob.glob(os.path.join(glob.escape(path), glob.escape(label), "*.txt")))
 
 
-def read_folders(path: str, labels: Sequence[str]) -> tuple[list[str], list[Any] | None, list[str], str]:
-    """(texts, [label] of each, places, how it was read), by label and name of the file. Raises DataError for a file
-    that is empty or no UTF-8."""
+def read_folders(
+    path: str, labels: Sequence[str], faults: Faults = STRICT
+) -> tuple[list[str], list[Any] | None, list[str], str]:
+    """(texts, [label] of each, places, how it was read), by label and name of the file. A file that is empty or no
+    UTF-8 is a fault."""
     texts: list[str] = []
     given: list[Any] = []
     places: list[str] = []
     for label in labels:
         for file in _texts(path, label):
-            text = "\n".join(text_lines(file)).strip()
+            text = "\n".join(text_lines(file, faults)).strip()
             if not text:
-                raise DataError("no text in this file", where=f"{file}:1", cure="fill it in or remove it")
+                faults.add(DataError("no text in this file", where=f"{file}:1", cure="fill it in or remove it"))
+                continue
             texts.append(text)
             given.append([label])
             places.append(f"{file}:1")

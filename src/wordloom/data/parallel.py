@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wordloom.data.examples import text_key
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.data.readers import (
     file_format,
     raw_lines,
@@ -85,31 +86,35 @@ class Parallel:
             yield "\x1f".join([source, *references])
 
 
-def read_parallel(path: str, *, source: str | None = None, target: str | None = None) -> Parallel:
+def read_parallel(
+    path: str, *, source: str | None = None, target: str | None = None, faults: Faults = STRICT
+) -> Parallel:
     """path: one table, or aligned files separated by commas, ``train.en,train.de``: the source's, then one for each
     reference, a text a line, whatever their suffix (.gz, .zst, .xz are unpacked).
 
     source, target: columns of a table by name or, from 1, by number; guessed where None (``columns`` says how). In
     jsonl and parquet a source may be a list of sentences and a target a list of references.
-    Raises DataError naming file:line for an empty side, unequal line counts, a missing column.
+    An empty side is a fault, at its file:line. Raises DataError for unequal line counts, a missing column.
     """
     if "," in path and not Path(path).exists():
-        return _read_aligned([part.strip() for part in path.split(",")])
-    table = open_table(path)
+        return _read_aligned([part.strip() for part in path.split(",")], faults)
+    table = open_table(path, faults)
     here, there, note = _columns(table, source, target)
     sources: list[str] = []
     references: list[tuple[str, ...]] = []
     places: list[str] = []
     sentences: list[tuple[str, ...]] = []
-    for line, (given, wanted) in table_rows(table, [here, there], strict_decode(path)):
+    for line, (given, wanted) in table_rows(table, [here, there], strict_decode(path, faults), faults):
         place = f"{path}:{line}"
-        parts = _texts(given, "source", table.names[here], place)
-        sentences.append(parts)
-        sources.append(_joined(parts))
-        references.append(_texts(wanted, "target", table.names[there], place))
-        places.append(place)
+        parts = _side(given, "source", table.names[here], place, faults)
+        right = _side(wanted, "target", table.names[there], place, faults)
+        if parts and right:
+            sentences.append(parts)
+            sources.append(_joined(parts))
+            references.append(right)
+            places.append(place)
     if not sources:
-        raise DataError("no record in it", where=path, cure="check that the file was written completely")
+        raise NoRecordError("no record in it", where=path, cure="check that the file was written completely")
     listed = any(len(parts) > 1 for parts in sentences)
     most = max(map(len, references))
     note += f"; up to {most} references each" if most > 1 else ""
@@ -133,37 +138,43 @@ def read_sources(path: str, column: str | None = None) -> Iterator[str]:
         yield _joined(_texts(given, "source", table.names[at], f"{path}:{line}"))
 
 
-def _read_aligned(paths: list[str]) -> Parallel:
+def _read_aligned(paths: list[str], faults: Faults) -> Parallel:
     absent = [p for p in paths if not Path(p).is_file()]
     if absent or len(paths) < 2:
         cure = "give SOURCE,TARGET: two files with as many lines, or one table with both sides"
         raise DataError("no such file", where=absent[0] if absent else paths[0], cure=cure)
-    columns = [_lines(path) for path in paths]
+    columns = [_lines(path, faults) for path in paths]
     sources: list[str] = []
     references: list[tuple[str, ...]] = []
-    number = 0
+    places: list[str] = []
     for number, row in enumerate(zip_longest(*columns), start=1):
         if None in row:
             longer, shorter = (next(p for p, v in zip(paths, row, strict=True) if (v is None) == gone)
                                for gone in (False, True))  # fmt: skip
             raise DataError(f"this line has no partner: {shorter} has only {number - 1:,} lines",
                             where=f"{longer}:{number}", cure="give files that are aligned line by line")  # fmt: skip
-        for path, text in zip(paths, row, strict=True):
-            if not text.strip():
-                raise DataError("an empty line", where=f"{path}:{number}",
-                                cure="fill it in, or remove the line from all the files")  # fmt: skip
-        sources.append(row[0].strip())
-        references.append(tuple(text.strip() for text in row[1:]))
+        if all([_is_sound(text, f"{path}:{number}", faults) for path, text in zip(paths, row, strict=True)]):
+            sources.append(row[0].strip())
+            references.append(tuple(text.strip() for text in row[1:]))
+            places.append(f"{paths[0]}:{number}")
     if not sources:
-        raise DataError("no line in it", where=paths[0], cure="check that the file was written completely")
+        raise NoRecordError("no line in it", where=paths[0], cure="check that the file was written completely")
     note = f"{', '.join(paths)}: aligned lines, the first file is the source"
-    return Parallel(sources, references, [f"{paths[0]}:{i + 1}" for i in range(number)], note)
+    return Parallel(sources, references, places, note)
 
 
-def _lines(path: str) -> Iterable[str]:
+def _lines(path: str, faults: Faults) -> Iterable[str]:
     reject_binary(path)
-    decoder = strict_decode(path)
-    return (_clean(decoder(raw, number), f"{path}:{number}") for number, raw, _ in raw_lines(path))
+    decoder = strict_decode(path, faults)
+    return (decoder(raw, number) for number, raw, _ in raw_lines(path))
+
+
+def _is_sound(text: str, place: str, faults: Faults) -> bool:
+    """Whether a line holds a text; a fault where it does not."""
+    if not text.strip():
+        cure = "fill it in, or remove the line from all the files"
+        faults.add(DataError("an empty line", where=place, cure=cure))
+    return bool(text.strip())
 
 
 def _columns(table: Table, source: str | None, target: str | None) -> tuple[int, int, str]:
@@ -191,6 +202,15 @@ def _column(
         raise DataError(f"no column looks like the {side}", where=table.path,
                         cure=f"name it with --set task.{side}=NAME: {', '.join(table.names)}")  # fmt: skip
     return found, f"task.{side}"
+
+
+def _side(value: object, side: str, name: str, place: str, faults: Faults) -> tuple[str, ...]:
+    """As ``_texts``; nothing where it is a fault."""
+    try:
+        return _texts(value, side, name, place)
+    except DataError as error:
+        faults.add(error)
+        return ()
 
 
 def _texts(value: object, side: str, name: str, place: str) -> tuple[str, ...]:

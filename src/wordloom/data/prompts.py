@@ -12,6 +12,7 @@ from typing import Any
 from wordloom.config import CorpusConfig
 from wordloom.data.corpus import Corpus
 from wordloom.data.examples import text_key
+from wordloom.data.faults import STRICT, Faults
 from wordloom.data.readers import (
     file_format,
     replace_surrogates,
@@ -77,13 +78,14 @@ class Prompts:
 
 
 def read_prompts(
-    path: str, *, prompt: str | None = None, response: str | None = None, text: str | None = None
-) -> Prompts:
+    path: str, *, prompt: str | None = None, response: str | None = None, text: str | None = None,
+    faults: Faults = STRICT,
+) -> Prompts:  # fmt: skip
     """path: a table with prompts and responses; or raw text: a .txt file, a folder, a table with a column of text.
 
     prompt, response, text: columns of a table by name or, from 1, by number; guessed where None (``columns`` says
     how). Where the prompt is "instruction" and there is an "input", the prompt is both, a line each.
-    Raises DataError naming file:line for an empty side, a column that is missing or holds no text.
+    An empty side, or one that is no text, is a fault, at its file:line. Raises DataError for a missing column.
     """
     if file_format(path) in (None, "txt"):
         asked = next((name for name in (prompt, response, text) if name is not None), None)
@@ -92,11 +94,11 @@ def read_prompts(
                 f"no column {asked!r}: this is raw text", where=path, cure="name no columns, or give a table"
             )
         return _raw(path)
-    table = open_table(path)
+    table = open_table(path, faults)
     there = _named(table, response, RESPONSES) if text is None else None
     here = _named(table, prompt, PROMPTS, but=there) if text is None else None
     if here is None and there is None:
-        return _texts(table, text)
+        return _texts(table, text, faults)
     if here is None or there is None:
         side, other = ("prompt", "response") if here is None else ("response", "prompt")
         known = ", ".join(table.names)
@@ -104,7 +106,7 @@ def read_prompts(
                         f" the {side}", where=path,
                         cure=f"name it with --set task.{side}=NAME, or --set task.text=NAME for texts without prompts: "
                              f"{known}")  # fmt: skip
-    return _pairs(table, here, there, guessed=prompt is None or response is None)
+    return _pairs(table, here, there, prompt is None or response is None, faults)
 
 
 def read_asked(path: str, *, prompt: str | None = None, text: str | None = None) -> Iterator[str]:
@@ -133,31 +135,42 @@ def _raw(path: str) -> Prompts:
     return Prompts([""] * len(found), [t for t, _ in found], [p for _, p in found], f"{path}: raw text; {notes}")
 
 
-def _texts(table: Table, asked: str | None) -> Prompts:
+def _texts(table: Table, asked: str | None, faults: Faults) -> Prompts:
     at = _named(table, asked, TEXTS)
     guess = "" if asked is not None else " (guessed; override with task.text, task.prompt and task.response)"
     at = longest_text(table) if at is None else at
     if at is None:
         raise DataError("no column looks like text", where=table.path,
                         cure=f"name it with --set task.text=NAME: {', '.join(table.names)}")  # fmt: skip
-    found = [
-        (_cell(value, "text", table.names[at], f"{table.path}:{line}"), f"{table.path}:{line}")
-        for line, (value,) in table_rows(table, [at], strict_decode(table.path))
-    ]
+    texts, places = [], []
+    for line, (value,) in table_rows(table, [at], strict_decode(table.path, faults), faults):
+        place = f"{table.path}:{line}"
+        try:
+            texts.append(_cell(value, "text", table.names[at], place))
+        except DataError as error:
+            faults.add(error)
+        else:
+            places.append(place)
     note = f"{table.path}: {table.note}; texts from {table.names[at]!r}{guess}"
-    return Prompts([""] * len(found), [t for t, _ in found], [p for _, p in found], note)
+    return Prompts([""] * len(texts), texts, places, note)
 
 
-def _pairs(table: Table, here: int, there: int, guessed: bool) -> Prompts:
+def _pairs(table: Table, here: int, there: int, guessed: bool, faults: Faults) -> Prompts:
     if here == there:
         raise DataError(f"column {table.names[here]!r} is asked for as prompt and as response", where=table.path,
                         cure=f"choose two of: {', '.join(table.names)}")  # fmt: skip
     beside = [c for c in _context(table, here) if c != there]
     prompts, responses, places = [], [], []
-    for line, cells in table_rows(table, [here, *beside, there], strict_decode(table.path)):
+    for line, cells in table_rows(table, [here, *beside, there], strict_decode(table.path, faults), faults):
         place = f"{table.path}:{line}"
-        prompts.append(_prompt(table, here, cells[:-1], place))
-        responses.append(_cell(cells[-1], "response", table.names[there], place))
+        try:
+            prompt = _prompt(table, here, cells[:-1], place)
+            response = _cell(cells[-1], "response", table.names[there], place)
+        except DataError as error:
+            faults.add(error)
+            continue
+        prompts.append(prompt)
+        responses.append(response)
         places.append(place)
     said = " and ".join(repr(table.names[c]) for c in (here, *beside))
     note = f"{table.path}: {table.note}; prompt {said}, response {table.names[there]!r}"

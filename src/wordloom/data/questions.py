@@ -9,25 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordloom.data.examples import text_key
-from wordloom.data.readers import (
-    COMPRESSIONS,
-    open_file,
-    reject_binary,
-    replace_surrogates,
-    strict_decode,
-)
-from wordloom.data.tables import Table, open_table, table_rows
+from wordloom.data.faults import STRICT, Faults, NoRecordError
+from wordloom.data.question_files import SHAPE, Record, question_records
+from wordloom.data.readers import replace_surrogates
 from wordloom.errors import DataError
 
 NEAR = 20  # characters from a wrong offset: those of CMRC 2018's files are off by one or two
 SHOWN = 3  # places named of what was repaired or not found
-QUESTION_NAMES, CONTEXT_NAMES = ("question", "query"), ("context", "passage", "paragraph", "document", "text")
-ID_NAMES = ("id", "qid", "question_id")
 
 
 class Question(NamedTuple):
@@ -54,8 +47,9 @@ class Questions:
     """E questions in file order; the lists are parallel and not to be changed.
 
     answers: right answers of each, none where the text holds no answer; None for a file without answers.
-    places: "file: paragraph/question id", or "file:line". columns: how it was read, in words. repaired, unfound:
-    places of the answers that stood elsewhere, and that stand nowhere.
+    places: "file:line", of JSON with what is there: "file:line: title, paragraph 3/question id", "file:line: record 3".
+    columns: how it was read, in words; reading: the same without what ``faults`` says. repaired, unfound: places of the
+    answers that stood elsewhere, and that stand nowhere.
     """
 
     asked: list[Question]
@@ -64,6 +58,7 @@ class Questions:
     columns: str = ""
     repaired: tuple[str, ...] = ()
     unfound: tuple[str, ...] = ()
+    reading: str = ""
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -108,7 +103,8 @@ class Questions:
     def texts(self) -> Iterable[str]:
         return [*self.contexts(), *(q.question for q in self.asked)]
 
-    def facts(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
+        """``facts`` without what ``faults`` says."""
         contexts = self.contexts()
         values = {"contexts": len(contexts), "characters_of_a_context": sum(map(len, contexts)) / max(1, len(contexts))}
         if self.answers is None:
@@ -116,9 +112,13 @@ class Questions:
         return values | {
             "unanswerable": sum(not a for a in self.answers),
             "answers": sum(map(len, self.answers)),
-            "answers_repaired": len(self.repaired),
-            "answers_not_in_their_context": len(self.unfound),
         }
+
+    def facts(self) -> dict[str, Any]:
+        if self.answers is None:
+            return self.sizes()
+        odd = {"answers_repaired": len(self.repaired), "answers_not_in_their_context": len(self.unfound)}
+        return self.sizes() | odd
 
     def content(self) -> Iterable[str]:
         for question, answers in zip(self.asked, self.gold, strict=True):
@@ -126,7 +126,12 @@ class Questions:
 
 
 def read_questions(
-    path: str, *, question: str | None = None, context: str | None = None, answers: bool = True
+    path: str,
+    *,
+    question: str | None = None,
+    context: str | None = None,
+    answers: bool = True,
+    faults: Faults = STRICT,
 ) -> Questions:
     """Read a file; how it was read is told by its suffix.
 
@@ -135,174 +140,60 @@ def read_questions(
     and answers (as above, or {"text": [...], "answer_start": [...]}), or answer with or without answer_start.
     question, context: names of these two columns. answers: they are needed; else they may be absent.
 
-    An empty question is counted and kept: CMRC 2018's trial file has one, and its scores are of all. Raises DataError,
-    with file and place: not that format, no question, an empty context, an id that occurs twice, an answer of another
-    type, a question that is said to be unanswerable and has an answer.
+    An empty question is counted and kept: CMRC 2018's trial file has one, and its scores are of all. Faults, with file
+    and line: not that format, no question, an empty context, an id that occurs twice, an answer of another type, a
+    question that is said to be unanswerable and has an answer.
     """
-    name = path.lower()
-    for ending in COMPRESSIONS:
-        name = name.removesuffix(ending)
-    records = _squad_records(path) if name.endswith(".json") else _table_records(open_table(path), question, context)
-    return _collect(path, records, answers)
-
-
-# ---- records of a file: (place, question, context, id, answers or None, impossible or None)
-
-Record = tuple[str, Any, Any, Any, Any, Any]
-
-
-def _squad_records(path: str) -> Iterator[Record]:
-    if not Path(path).is_file():
-        raise DataError("no such file", where=path, cure="correct the path")
-    reject_binary(path)
-    with open_file(path) as file:
-        text = strict_decode(path)(file.read().removeprefix(b"\xef\xbb\xbf"), 1)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason, line = getattr(error, "msg", str(error)), getattr(error, "lineno", 1)
-        cure = "name it .jsonl if each line is a record" if reason == "Extra data" else "write it again, whole"
-        raise DataError(f"not JSON ({reason})", where=f"{path}:{line}", cure=cure) from None
-    if isinstance(document, list):
-        for number, record in enumerate(document, start=1):
-            yield _flat(record, f"{path}: record {number}", str(number))
-        return
-    for number, article in enumerate(_list(document, "data", path), start=1):
-        title = article.get("title") if isinstance(article, dict) else None
-        name = title if isinstance(title, str) and title else f"article {number}"
-        for count, paragraph in enumerate(_list(article, "paragraphs", f"{path}: {name}"), start=1):
-            where = f"{path}: {name}, paragraph {count}"
-            for qa in _list(paragraph, "qas", where):
-                if not isinstance(qa, dict):
-                    raise DataError("an entry of qas is no object", where=where, cure=_SHAPE)
-                place = f"{where}/{qa.get('id')}"
-                yield (place, qa.get("question"), paragraph.get("context"), qa.get("id"), qa.get("answers"),
-                       qa.get("is_impossible"))  # fmt: skip
-
-
-_SHAPE = "write SQuAD's layout: data, paragraphs, context, qas, question, id, answers, text, answer_start"
-
-
-def _list(value: Any, key: str, where: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, list):
-        raise DataError(f"there is no list {key!r}", where=where, cure=_SHAPE)
-    return found
-
-
-def _flat(record: Any, place: str, number: str) -> Record:
-    if not isinstance(record, dict):
-        raise DataError("not a JSON object", where=place, cure="write {question, context, answers} for each")
-    question = next((record[n] for n in QUESTION_NAMES if n in record), None)
-    context = next((record[n] for n in CONTEXT_NAMES if n in record), None)
-    own = next((record[n] for n in ID_NAMES if record.get(n) is not None), number)
-    return place, question, context, own, _answers_of(record), record.get("is_impossible")
-
-
-def _answers_of(record: dict[str, Any]) -> Any:
-    """The list of answers, from any of the spellings; None where there is none."""
-    if record.get("answers") is None:
-        if record.get("answer") is None:
-            return None
-        start = record.get("answer_start")
-        return [{"text": record["answer"], "answer_start": start}] if str(record["answer"]).strip() else []
-    given = record["answers"]
-    if isinstance(given, str):  # a cell of a table
-        try:
-            given = json.loads(given)
-        except ValueError:
-            return given
-    if isinstance(given, dict) and isinstance(given.get("text"), list):
-        starts = given.get("answer_start")
-        starts = [None] * len(given["text"]) if starts is None else starts
-        if not isinstance(starts, list) or len(starts) != len(given["text"]):
-            return f"{len(given['text'])} texts with another number of offsets"
-        return [{"text": t, "answer_start": s} for t, s in zip(given["text"], starts, strict=True)]
-    return given
-
-
-def _table_records(table: Table, question: str | None, context: str | None) -> Iterator[Record]:
-    if not table.header:
-        table = _named(table, question, context)
-    lower = {name.lower(): name for name in reversed(table.names)}
-
-    def pick(asked: str | None, names: Sequence[str], what: str, flag: str) -> str:
-        if asked is not None:
-            return table.names[table.column(asked)]
-        found = next((lower[n] for n in names if n in lower), None)
-        if found is None:
-            cure = f"name it with {flag}; there are {', '.join(table.names)}"
-            raise DataError(f"no column of {what}s", where=table.path, cure=cure)
-        return found
-
-    columns = {
-        "question": pick(question, QUESTION_NAMES, "question", "--text"),
-        "context": pick(context, CONTEXT_NAMES, "context", "--pair"),
-    }
-    for name in ("answers", "answer", "answer_start", "is_impossible"):
-        if name in lower:
-            columns[name] = lower[name]
-    own = next((lower[n] for n in ID_NAMES if n in lower), None)
-    if own is not None:
-        columns["id"] = own
-    numbers = [table.names.index(name) for name in columns.values()]
-    for line, cells in table_rows(table, numbers, strict_decode(table.path)):
-        yield _flat(dict(zip(columns, cells, strict=True)), f"{table.path}:{line}", str(line))
-
-
-def _named(table: Table, question: str | None, context: str | None) -> Table:
-    """The table with its first row as names, where that row has those of a question and a context: these alone do not
-    make `has_header` see one."""
-    first = tuple(str(cell).strip() for cell in table.sample[0]) if table.sample else ()
-    lower = {cell.lower() for cell in first}
-    wanted = [[asked.lower()] if asked else names
-              for asked, names in ((question, QUESTION_NAMES), (context, CONTEXT_NAMES))]  # fmt: skip
-    return replace(table, header=True, names=first) if all(lower & {*names} for names in wanted) else table
+    return _collect(path, question_records(path, question, context, faults), answers, faults)
 
 
 # ---- checks
 
 
-def _collect(path: str, records: Iterator[Record], needed: bool) -> Questions:
+@dataclass
+class _Odd:
+    """Places of what is read all the same, and said: questions without words, answers that were moved, or not found."""
+
+    empty: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    unfound: list[str] = field(default_factory=list)
+
+
+def _collect(path: str, records: Iterator[Record], needed: bool, faults: Faults) -> Questions:
     asked: list[Question] = []
     answers: list[tuple[Span, ...]] = []
     places: list[str] = []
-    repaired: list[str] = []
-    unfound: list[str] = []
-    empty: list[str] = []
+    odd = _Odd()
     seen: dict[str, str] = {}
     without = 0
     shared: dict[str, str] = {}  # questions about a text share one string: its tokens are looked up by it
-    for place, question, context, own, given, impossible in records:
-        question = _text(question, "question", place)
-        if not question.strip():
-            empty.append(place)
-        context = _text(context, "context", place)
-        context = shared.setdefault(context, context)
-        own = "" if own is None else str(own)
+    for record in records:
+        place, own = record.place, "" if record.id is None else str(record.id)
         if own in seen:
-            raise DataError(f"the id {own!r} occurs twice, first at {seen[own]}", where=place,
-                            cure="give each question its own id")  # fmt: skip
-        seen[own] = place
-        if given is None and impossible is not True:
-            if needed:
-                raise DataError("the question has no answers", where=place,
-                                cure="give its answers; an empty list says that the text holds none")  # fmt: skip
-            without += 1
-        found = _spans(given or [], context, place, repaired, unfound)
-        if impossible is True and found:
-            raise DataError("is_impossible is true, and there is an answer", where=place, cure="correct one of them")
+            faults.add(DataError(f"the id {own!r} occurs twice, first at {seen[own]}", where=place,
+                                 cure="give each question its own id"))  # fmt: skip
+        seen.setdefault(own, place)
+        try:
+            question, context = _text(record.question, "question", place), _text(record.context, "context", place)
+            context = shared.setdefault(context, context)
+            found = _answers(record, context, needed, odd, faults)
+        except DataError as error:
+            faults.add(error)
+            continue
+        if not question.strip():
+            odd.empty.append(place)
+        without += record.answers is None and record.impossible is not True
         asked.append(Question(question, context, own))
         answers.append(found)
         places.append(place)
     if not asked:
-        raise DataError("no question in it", where=path, cure="check that the file was written completely")
+        raise NoRecordError("no question in it", where=path, cure="check that the file was written completely")
     if needed and not any(answers):
-        raise DataError("no question has an answer", where=path, cure="give a file with answers")
-    labelled = without == 0 and any(answers)
-    kept = answers if labelled else None
-    said = _said(path, asked, kept, empty, repaired, unfound)
-    return Questions(asked, kept, places, said, tuple(repaired), tuple(unfound))
+        raise NoRecordError("no question has an answer", where=path, cure="give a file with answers")
+    kept = answers if without == 0 and any(answers) else None
+    reading = _reading(path, asked, kept, odd)
+    columns = reading + _repairs(path, kept, odd)
+    return Questions(asked, kept, places, columns, tuple(odd.repaired), tuple(odd.unfound), reading)
 
 
 def _text(value: Any, what: str, place: str) -> str:
@@ -316,30 +207,46 @@ def _text(value: Any, what: str, place: str) -> str:
     return text
 
 
-def _spans(given: Any, context: str, place: str, repaired: list[str], unfound: list[str]) -> tuple[Span, ...]:
+def _answers(record: Record, context: str, needed: bool, odd: _Odd, faults: Faults) -> tuple[Span, ...]:
+    given = record.answers or []
+    if needed and record.answers is None and record.impossible is not True:
+        raise DataError("the question has no answers", where=record.place,
+                        cure="give its answers; an empty list says that the text holds none")  # fmt: skip
     if not isinstance(given, list):
-        raise DataError(f"the answers are {str(given)[:60]!r}, not a list", where=place, cure=_SHAPE)
+        raise DataError(f"the answers are {str(given)[:60]!r}, not a list", where=record.place, cure=SHAPE)
+    if record.impossible is True and given:
+        what = "is_impossible is true, and there is an answer"
+        raise DataError(what, where=record.place, cure="correct one of them")
     spans = []
-    for answer in given:
-        text = answer.get("text") if isinstance(answer, dict) else answer
-        start = answer.get("answer_start") if isinstance(answer, dict) else None
-        if not isinstance(text, str) or not text.strip():
-            raise DataError("an answer has no text", where=place, cure="fill it in, or write no answer at all")
-        start = _offset(start, place)
-        span = _locate(text, start, context)
-        if span.start < 0:
-            unfound.append(f"{place} ({_short(text)})")
-        elif start is not None and start >= 0 and not context.startswith(text, start):
-            repaired.append(f"{place} ({_short(text)})")
-        spans.append(span)
+    for number, answer in enumerate(given):
+        try:
+            spans.append(_span(answer, number, record, context, odd))
+        except DataError as error:
+            faults.add(error)
     return tuple(spans)
 
 
-def _offset(value: Any, place: str) -> int | None:
+def _span(answer: Any, number: int, record: Record, context: str, odd: _Odd) -> Span:
+    text = answer.get("text") if isinstance(answer, dict) else answer
+    start = answer.get("answer_start") if isinstance(answer, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("an answer has no text", where=record.answer_place(number),
+                        cure="fill it in, or write no answer at all")  # fmt: skip
+    offset = _offset(start, record, number)
+    span = _locate(text, offset, context)
+    if span.start < 0:
+        odd.unfound.append(f"{record.answer_place(number)} ({_short(text)})")
+    elif offset is not None and offset >= 0 and not context.startswith(text, offset):
+        odd.repaired.append(f"{record.answer_place(number)} ({_short(text)})")
+    return span
+
+
+def _offset(value: Any, record: Record, number: int) -> int | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not str(value).strip().removeprefix("-").removesuffix(".0").isdecimal():
-        raise DataError(f"answer_start {value!r} is not a whole number", where=place, cure="correct it")
+        what = f"answer_start {value!r} is not a whole number"
+        raise DataError(what, where=record.answer_place(number), cure="correct it")
     return int(float(value))
 
 
@@ -363,26 +270,23 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _said(
-    path: str,
-    asked: list[Question],
-    answers: list[tuple[Span, ...]] | None,
-    empty: list[str],
-    repaired: list[str],
-    unfound: list[str],
-) -> str:
+def _reading(path: str, asked: list[Question], answers: list[tuple[Span, ...]] | None, odd: _Odd) -> str:
     said = f"{path}: {len(asked):,} questions about {len({q.context for q in asked}):,} texts"
     if answers is None:
         said += ", without answers"
     elif missing := sum(not a for a in answers):
         said += f", {missing:,} without an answer in their text"
-    for found, what in (
-        (empty, "questions are empty"),
-        (repaired, f"answers stood elsewhere within {NEAR} characters and were moved"),
-        (unfound, "answers do not stand in their text: scored, not learned from"),
-    ):
-        if found:
-            shown = [place.removeprefix(f"{path}: ").removeprefix(f"{path}:") for place in found[:SHOWN]]
-            said += f"; {len(found):,} {what} ({'; '.join(shown)}{'; ...' if found[SHOWN:] else ''})"
+    return said + _counted(path, odd.empty, "questions are empty")
+
+
+def _repairs(path: str, answers: list[tuple[Span, ...]] | None, odd: _Odd) -> str:
+    said = _counted(path, odd.repaired, f"answers stood elsewhere within {NEAR} characters and were moved")
+    said += _counted(path, odd.unfound, "answers do not stand in their text: scored, not learned from")
     hopeless = sum(bool(a) and all(s.start < 0 for s in a) for a in answers or [])
     return said + (f"; {hopeless:,} questions have no other answer" if hopeless else "")
+
+
+def _counted(path: str, found: list[str], what: str) -> str:
+    """With the first places, the file by its bare name."""
+    shown = "; ".join(Path(path).name + place.removeprefix(path) for place in found[:SHOWN])
+    return f"; {len(found):,} {what} ({shown}{'; ...' if found[SHOWN:] else ''})" if found else ""

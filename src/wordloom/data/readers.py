@@ -22,6 +22,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
+from wordloom.data.faults import STRICT, Faults
 from wordloom.errors import DataError
 
 FORMATS = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
@@ -233,19 +234,32 @@ def decode(raw: bytes) -> tuple[str, int, int]:
     return text, broken, nuls
 
 
-def strict_decode(path: str | Path) -> Decode:
-    """A decoder for labelled files, where damage is an error and not repaired."""
+def strict_decode(path: str | Path, faults: Faults = STRICT) -> Decode:
+    """A decoder for labelled files, where damage is a fault; where faults are kept, it is repaired for what follows."""
 
     def decoder(raw: bytes, line: int) -> str:
         text, broken, nuls = decode(raw)
         if broken:
             cure = "convert the file to UTF-8 (often iconv -f CP1252 -t UTF-8)"
-            raise DataError("not valid UTF-8", where=f"{path}:{line}", cure=cure)
+            faults.add(DataError("not valid UTF-8", where=f"{path}:{line}", cure=cure))
         if nuls:
-            raise DataError("NUL characters in the text", where=f"{path}:{line}", cure="remove them: tr -d '\\000'")
+            what, cure = "NUL characters in the text", "remove them: tr -d '\\000'"
+            faults.add(DataError(what, where=f"{path}:{line}", cure=cure))
         return text
 
     return decoder
+
+
+def whole_text(path: str | Path, faults: Faults = STRICT) -> str:
+    """A file that is one document, without the byte order mark. Raises DataError with the line of what is no text."""
+    reject_binary(path)
+    with open_file(path) as file:
+        raw = file.read().removeprefix(codecs.BOM_UTF8)
+    text, broken, nuls = decode(raw)
+    if broken or nuls:
+        decoder = strict_decode(path, faults)
+        return "\n".join(decoder(line, number) for number, line in enumerate(raw.split(b"\n"), start=1))
+    return text
 
 
 def stdin_lines() -> Iterator[str]:
@@ -253,10 +267,10 @@ def stdin_lines() -> Iterator[str]:
     return (raw.decode("utf-8", errors="replace").rstrip("\r\n") for raw in sys.stdin.buffer)
 
 
-def text_lines(path: str | Path) -> Iterator[str]:
+def text_lines(path: str | Path, faults: Faults = STRICT) -> Iterator[str]:
     """A .txt file, every line a text, an empty one too. Raises DataError for bytes that are no text, with the line."""
     reject_binary(path)
-    decoder = strict_decode(path)
+    decoder = strict_decode(path, faults)
     return (decoder(raw, number) for number, raw, _ in raw_lines(path))
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.data.readers import COMPRESSIONS, Decode, decode, known_format, open_file, raw_lines, reject_binary
 from wordloom.errors import DataError
 
@@ -64,30 +65,32 @@ class Table:
         raise DataError(f"no column {name!r}", where=self.path, cure=f"choose one of: {listed}")
 
 
-def open_table(path: str) -> Table:
+def open_table(path: str, faults: Faults = STRICT) -> Table:
     """Read a sample and decide; raises DataError where the file is not a table of its suffix."""
     kind = known_format(path)
     if kind == "parquet":
         return _open_parquet(path)
     reject_binary(path)
     if kind == "jsonl":
-        return _open_jsonl(path)
+        return _open_jsonl(path, faults)
     if kind in ("csv", "tsv"):
         return _open_delimited(path, kind)
     raise DataError("not a table", where=path, cure="use .csv, .tsv, .jsonl or .parquet")
 
 
-def table_rows(table: Table, columns: list[int], decoder: Decode) -> Iterator[tuple[int, tuple[Any, ...]]]:
+def table_rows(
+    table: Table, columns: list[int], decoder: Decode, faults: Faults = STRICT
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """(line, cells of the asked columns). Line is that of the record's start; for parquet the row number from 1.
 
     Cells of csv and tsv are str; of jsonl and parquet whatever is stored, None where it is absent.
-    Raises DataError for a row with another number of columns, a line that is not JSON, an unclosed quote.
+    Faults: a row with another number of columns, a line that is not JSON. Raises DataError for an unclosed quote.
     """
     if table.format == "parquet":
         yield from _parquet_rows(table, columns)
     elif table.format == "jsonl":
         names = [table.names[c] for c in columns]
-        for line, record in _json_records(table.path, _decoded(table.path, decoder)):
+        for line, record in _json_records(table.path, _decoded(table.path, decoder), faults):
             yield line, tuple(record.get(name) for name in names)
     else:
         width = len(table.names)
@@ -98,7 +101,8 @@ def table_rows(table: Table, columns: list[int], decoder: Decode) -> Iterator[tu
                 skip = False
                 continue
             if len(cells) != width:
-                raise _wrong_width(table, line, len(cells))
+                faults.add(_wrong_width(table, line, len(cells)))
+                continue
             yield line, tuple(cells[c] for c in columns)
 
 
@@ -123,37 +127,50 @@ def _decoded(path: str, decoder: Decode) -> Iterator[tuple[int, str]]:
 # ---- jsonl
 
 
-def _json_records(path: str, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(path: str, lines: Iterable[tuple[int, str]], faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in lines:
         if not text.strip():
             continue
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", str(error))
-            cure = "write one JSON object per line"
-            if text.strip() in ("[", "{") or text.lstrip().startswith("[{"):
-                cure = "this looks like one big JSON document: write one object per line (jq -c '.[]')"
-            raise DataError(f"not JSON ({reason})", where=f"{path}:{line}", cure=cure) from None
-        if not isinstance(record, dict):
-            what = f"a JSON {_json_type(record)}, not an object"
-            raise DataError(what, where=f"{path}:{line}", cure='write {"text": ..., "label": ...} on each line')
-        yield line, record
+            record = _json_record(text, f"{path}:{line}")
+        except DataError as error:
+            faults.add(error)
+        else:
+            yield line, record
+
+
+def _json_record(text: str, place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", str(error))
+        cure = "write one JSON object per line"
+        if text.strip() in ("[", "{") or text.lstrip().startswith("[{"):
+            cure = "this looks like one big JSON document: write one object per line (jq -c '.[]')"
+        raise DataError(f"not JSON ({reason})", where=place, cure=cure) from None
+    if not isinstance(record, dict):
+        what = f"a JSON {_json_type(record)}, not an object"
+        raise DataError(what, where=place, cure='write {"text": ..., "label": ...} on each line')
+    return record
 
 
 def _json_type(value: object) -> str:
     return {list: "array", str: "string", type(None): "null", bool: "boolean"}.get(type(value), "number")
 
 
-def _open_jsonl(path: str) -> Table:
+def _open_jsonl(path: str, faults: Faults) -> Table:
     names: dict[str, None] = {}
     records: list[dict[str, Any]] = []
+    sampled = Faults(faults.keep)  # `table_rows` finds them again, in their order
     lines = ((line, decode(raw)[0]) for line, raw, _ in _sample_lines(path))
-    for _, record in _json_records(path, lines):
+    for _, record in _json_records(path, lines, sampled):
         names.update(dict.fromkeys(record))
         records.append(record)
     if not records:
-        raise DataError("no record in it", where=path, cure="check that the file was written completely")
+        for error in sampled.found.values():
+            faults.add(error)
+        none = NoRecordError("no record in it", where=path, cure="check that the file was written completely")
+        raise next(iter(sampled.found.values()), none)
     sample = [tuple(record.get(name) for name in names) for record in records]
     return Table(path, "jsonl", tuple(names), note=f"{len(names)} fields", sample=sample)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wordloom.data.faults import Faults, NoRecordError
 from wordloom.data.readers import raw_lines, reject_binary, strict_decode
 from wordloom.data.tag_schemes import Scheme, chunks_of, recognise
 from wordloom.data.tagged import Reader, Span, Tagged, bare_name
@@ -38,13 +39,13 @@ class Sentence:
 
 
 def read_columns(
-    path: str, *, text: str | None, label: str | None, overlaps: bool, scheme: str, labelled: bool
+    path: str, *, text: str | None, label: str | None, overlaps: bool, scheme: str, labelled: bool, faults: Faults
 ) -> Tagged:
     """As ``tagged.read_tagged``. Tokens stand in the first column and tags in the last unless said otherwise."""
     conllu = bare_name(path).endswith(".conllu")
-    sentences = list(_sentences(path, conllu))
+    sentences = list(_sentences(path, conllu, faults))
     if not sentences:
-        raise DataError("no sentence in it", where=path, cure="check that the file was written completely")
+        raise NoRecordError("no sentence in it", where=path, cure="check that the file was written completely")
     width = len(sentences[0].rows[0])
     form = _number(text, path, 1 if not conllu else 2, width, conllu)
     tokens = [[row[form] for row in s.rows] for s in sentences]
@@ -59,7 +60,7 @@ def read_columns(
     else:
         tags, said = None, "not read"
     found: Scheme = "each" if scheme == "each" else "bio" if tags is None else recognise(tags)
-    reader = Reader(path, overlaps=overlaps)
+    reader = Reader(path, overlaps=overlaps, faults=faults)
     glued = mostly_characters([token for sentence in tokens[:2000] for token in sentence])
     for i, sentence in enumerate(sentences):
         _add(reader, sentence, tokens[i], None if tags is None else tags[i], found, glued)
@@ -98,10 +99,10 @@ def _place(stated: str | None, tokens: list[str], glued: bool) -> tuple[str, Uni
     return join_tokens(tokens, glued)
 
 
-def _sentences(path: str, conllu: bool) -> Iterator[Sentence]:
-    """Raises DataError for a line whose number of columns is not that of the line before it."""
+def _sentences(path: str, conllu: bool, faults: Faults) -> Iterator[Sentence]:
+    """A line whose number of columns is not that of the line before it is a fault."""
     reject_binary(path)
-    decode = strict_decode(path)
+    decode = strict_decode(path, faults)
     rows: list[list[str]] = []
     lines: list[int] = []
     text: str | None = None
@@ -116,26 +117,37 @@ def _sentences(path: str, conllu: bool) -> Iterator[Sentence]:
         if conllu and line.startswith("#"):
             text = line.partition("=")[2].strip() if line[1:].lstrip().startswith("text =") else text
             continue
-        line = line.rstrip(" \t")  # not strip(): U+3000 may be a token
-        cells = line.split("\t") if "\t" in line else _SPACES.split(line.strip(" "))
-        if conllu and cells and not cells[0].isdigit():  # 3-4: a range; 5.1: an empty node
-            if not cells[0].replace("-", "").replace(".", "").isdigit():
-                raise DataError(f"{cells[0]!r} is not the number of a token", where=f"{path}:{number}",
-                                cure="write ten columns divided by tabs")  # fmt: skip
+        try:
+            cells = _cells(line, f"{path}:{number}", width, conllu)
+        except DataError as error:
+            faults.add(error)
             continue
-        if conllu and len(cells) != len(CONLLU):
-            raise DataError(f"{len(cells)} columns, and CoNLL-U has ten", where=f"{path}:{number}",
-                            cure="divide them by tabs and write _ where there is nothing")  # fmt: skip
-        if width and len(cells) != width:
-            raise DataError(f"{len(cells)} columns, and the lines before have {width}", where=f"{path}:{number}",
-                            cure="write every line alike, and an empty one between sentences")  # fmt: skip
-        if not all(cells):
-            raise DataError("an empty column", where=f"{path}:{number}", cure="write the token and its tag")
-        width = len(cells)
-        rows.append(cells)
-        lines.append(number)
+        if cells:
+            width = len(cells)
+            rows.append(cells)
+            lines.append(number)
     if rows:
         yield Sentence(rows, lines, text)
+
+
+def _cells(line: str, place: str, width: int, conllu: bool) -> list[str]:
+    """Of a token; none for the lines of CoNLL-U that are no tokens. width: of the lines before, 0 where none are."""
+    line = line.rstrip(" \t")  # not strip(): U+3000 may be a token
+    cells = line.split("\t") if "\t" in line else _SPACES.split(line.strip(" "))
+    if conllu and cells and not cells[0].isdigit():  # 3-4: a range; 5.1: an empty node
+        if not cells[0].replace("-", "").replace(".", "").isdigit():
+            raise DataError(f"{cells[0]!r} is not the number of a token", where=place,
+                            cure="write ten columns divided by tabs")  # fmt: skip
+        return []
+    if conllu and len(cells) != len(CONLLU):
+        raise DataError(f"{len(cells)} columns, and CoNLL-U has ten", where=place,
+                        cure="divide them by tabs and write _ where there is nothing")  # fmt: skip
+    if width and len(cells) != width:
+        raise DataError(f"{len(cells)} columns, and the lines before have {width}", where=place,
+                        cure="write every line alike, and an empty one between sentences")  # fmt: skip
+    if not all(cells):
+        raise DataError("an empty column", where=place, cure="write the token and its tag")
+    return cells
 
 
 def _number(asked: str | None, path: str, usual: int, width: int, conllu: bool) -> int:

@@ -10,7 +10,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wordloom.data.readers import open_file, raw_lines, reject_binary, replace_surrogates, strict_decode
+from wordloom.data.faults import STRICT, Faults, NoRecordError
+from wordloom.data.json_places import JsonText, with_starts
+from wordloom.data.readers import raw_lines, reject_binary, replace_surrogates, strict_decode, whole_text
 from wordloom.data.tag_schemes import Scheme, chunks_of, recognise
 from wordloom.data.tagged import Reader, Span, Tagged, bare_name
 from wordloom.errors import DataError
@@ -25,30 +27,52 @@ _STARTS, _ENDS, _TYPES = ("start", "start_offset"), ("end", "end_offset"), ("typ
 Record = dict[str, Any]
 
 
-def read_json(path: str, *, text: str | None, label: str | None, overlaps: bool, scheme: str, labelled: bool) -> Tagged:
+def read_json(
+    path: str, *, text: str | None, label: str | None, overlaps: bool, scheme: str, labelled: bool, faults: Faults
+) -> Tagged:
     """As ``tagged.read_tagged``."""
-    records = list(_records(path))
+    records = list(_records(path, faults))
     if not records:
-        raise DataError("no record in it", where=path, cure="check that the file was written completely")
-    reader = Reader(path, overlaps=overlaps)
+        raise NoRecordError("no record in it", where=path, cure="check that the file was written completely")
+    reader = Reader(path, overlaps=overlaps, faults=faults)
     if text is None and any(isinstance(records[0][1].get(key), list) for key in TOKENS):
         return _tokens(reader, records, label, scheme, labelled)
     kinds: dict[str, int] = {}
     for place, record in records:
-        body = _text(record, text, place)
-        if labelled and label is None and _is_task(record):
-            valid = _annotations(record)
-            if not valid:
-                reader.notes.add("records that nobody annotated, or that were skipped, left out", place)
-                continue
-            if len(valid) > 1:
-                reader.notes.add("records with several annotations, of which the first is read", place)
-        kind, spans = _spans(record, body, label, place) if labelled else ("text alone", [])
-        kinds[kind] = kinds.get(kind, 0) + 1
-        reader.add(body, None, _trimmed(reader, body, spans, place), place)
+        try:
+            kind = _add(reader, record, text, label, labelled, place)
+        except DataError as error:
+            faults.add(error)
+            continue
+        if kind is not None:
+            kinds[kind] = kinds.get(kind, 0) + 1
     if not kinds:
-        raise DataError("no record is annotated", where=path, cure="annotate some, or take them back from skipped")
+        raise NoRecordError("no record is annotated", where=path, cure="annotate some, or take them back from skipped")
     return reader.done(", ".join(f"{count:,} x {kind}" for kind, count in kinds.items()))
+
+
+def _add(reader: Reader, record: Record, text: str | None, label: str | None, labelled: bool, place: str) -> str | None:
+    """The shape of the record, or None where it is left out."""
+    body = _text(record, text, place)
+    if labelled and label is None and _is_task(record):
+        valid = _annotations(record)
+        if not valid:
+            reader.notes.add("records that nobody annotated, or that were skipped, left out", place)
+            return None
+        if len(valid) > 1:
+            reader.notes.add("records with several annotations, of which the first is read", place)
+    if not labelled:
+        reader.add(body, None, [], place)
+        return "text alone"
+    kind, items = _spans(record, label, place)
+    spans = []
+    for item in items:
+        try:
+            spans.append(_span(item, body, place))
+        except DataError as error:
+            reader.faults.add(error)
+    reader.add(body, None, _trimmed(reader, body, spans, place), place)
+    return kind
 
 
 def _is_task(record: Record) -> bool:
@@ -64,40 +88,47 @@ def _annotations(record: Record) -> list[Record]:
 
 def record_ids(path: str) -> Iterator[Any]:
     """What every record is called: its "id", None where it has none."""
-    return (record.get("id") for _, record in _records(path))
+    return (record.get("id") for _, record in _records(path, STRICT))
 
 
-def _records(path: str) -> Iterator[tuple[str, Record]]:
-    """(place, object): of a line each, or of one array (a whole .json file), placed by its number."""
+def _records(path: str, faults: Faults) -> Iterator[tuple[str, Record]]:
+    """(place, object): of a line each, or of one array (a whole .json file), placed by line and number."""
+    for place, value in _values(path, faults):
+        if isinstance(value, dict):
+            yield place, value
+        else:
+            cure = 'write {"text": "...", "spans": [[0, 4, "PER"]]}'
+            faults.add(DataError("not a JSON object", where=place, cure=cure))
+
+
+def _values(path: str, faults: Faults) -> Iterator[tuple[str, Any]]:
     reject_binary(path)
     if bare_name(path).endswith(".json"):
-        with open_file(path) as file:
-            whole = strict_decode(path)(file.read(), 1).removeprefix("\ufeff")
+        whole = whole_text(path, faults)
         if whole.lstrip().startswith("["):
-            try:
-                values = json.loads(whole)
-            except ValueError as error:
-                raise DataError(f"not valid JSON ({error})", where=path, cure="export it again") from None
-            for number, value in enumerate(values, start=1):
-                yield _object(value, f"{path}: record {number}")
+            yield from _items(JsonText(path, whole))
             return
-    decode = strict_decode(path)
+    decode = strict_decode(path, faults)
     for number, raw, _ in raw_lines(path):
-        line = decode(raw, number)
+        line, place = decode(raw, number), f"{path}:{number}"
         if not line.strip():
             continue
-        place = f"{path}:{number}"
         try:
             value = json.loads(line)
         except ValueError as error:
-            raise DataError(f"not valid JSON ({error})", where=place, cure="write one object a line") from None
-        yield _object(value, place)
+            faults.add(DataError(f"not valid JSON ({error})", where=place, cure="write one object a line"))
+        else:
+            yield place, value
 
 
-def _object(value: Any, place: str) -> tuple[str, Record]:
-    if not isinstance(value, dict):
-        raise DataError("not a JSON object", where=place, cure='write {"text": "...", "spans": [[0, 4, "PER"]]}')
-    return place, value
+def _items(source: JsonText) -> Iterator[tuple[str, Any]]:
+    try:
+        values = source.decode()
+    except ValueError as error:
+        where = f"{source.path}:{getattr(error, 'lineno', 1)}"
+        raise DataError(f"not valid JSON ({error})", where=where, cure="export it again") from None
+    for number, (value, at) in enumerate(with_starts(values), start=1):
+        yield f"{source.place(at)}: record {number}", value
 
 
 def _text(record: Record, asked: str | None, place: str) -> str:
@@ -114,7 +145,8 @@ def _text(record: Record, asked: str | None, place: str) -> str:
     return found
 
 
-def _spans(record: Record, text: str, asked: str | None, place: str) -> tuple[str, list[Span]]:
+def _spans(record: Record, asked: str | None, place: str) -> tuple[str, list[Any]]:
+    """(the shape of the record, what ``_span`` reads)."""
     key = asked if asked is not None else next((k for k in SPANS if k in record), None)
     if key is None and "annotation_id" in record:  # Label Studio's JSON-MIN leaves an empty list out
         return "Label Studio", []
@@ -122,18 +154,18 @@ def _spans(record: Record, text: str, asked: str | None, place: str) -> tuple[st
         raise DataError(f"no spans (keys: {', '.join(record)})", where=place, cure="name their key with --label")
     value = record[key]
     if isinstance(value, dict):
-        return "type -> surface -> inclusive offsets (CLUENER)", _cluener(value, text, place)
+        return "type -> surface -> inclusive offsets (CLUENER)", _cluener(value, place)
     if not isinstance(value, list):
         raise DataError(f"{key!r} holds {type(value).__name__}, not a list of spans", where=place,
                         cure='write [[0, 4, "PER"], ...]')  # fmt: skip
     if key == "annotations" and (_is_task(record) or (value and isinstance(value[0], dict) and "result" in value[0])):
         results = [item for annotation in _annotations(record)[:1] for item in annotation.get("result", [])]
         regions = [item["value"] for item in results if isinstance(item.get("value"), dict)]
-        return "Label Studio", [_span(item, text, place) for item in regions if "labels" in item]
-    return f"{key}: spans by character", [_span(item, text, place) for item in value]
+        return "Label Studio", [item for item in regions if "labels" in item]
+    return f"{key}: spans by character", value
 
 
-def _cluener(value: dict[str, Any], text: str, place: str) -> list[Span]:
+def _cluener(value: dict[str, Any], place: str) -> list[Any]:
     found = []
     for kind, surfaces in value.items():
         if not isinstance(surfaces, dict):
@@ -145,7 +177,7 @@ def _cluener(value: dict[str, Any], text: str, place: str) -> list[Span]:
                     raise DataError(f"{pair!r} is not [start, end]", where=place, cure="write two numbers")
                 first, last = pair
                 end = last + 1 if isinstance(last, int) else last
-                found.append(_checked(first, end, kind, text, place, surface))
+                found.append({"start": first, "end": end, "type": kind, "surface": surface})
     return found
 
 
@@ -198,16 +230,20 @@ def _tokens(
     reader: Reader, records: list[tuple[str, Record]], label: str | None, scheme: str, labelled: bool
 ) -> Tagged:
     """{"tokens": [...], "tags": [...]}, as Hugging Face data sets have it."""
-    lists: list[tuple[list[str], list[str]]] = []
+    lists: list[tuple[str, list[str], list[str]]] = []
     for place, record in records:
         tokens = next((record[k] for k in TOKENS if k in record), None)
         key = label if label is not None else next((k for k in TAGS if k in record), None)
         tags = record.get(key or "", []) if labelled else []
-        _refuse_lists(tokens, tags, labelled, place)
-        lists.append((list(tokens or ()), list(tags)))
-    found: Scheme = "each" if scheme == "each" else recognise(tags for _, tags in lists)
-    glued = mostly_characters([token for tokens, _ in lists[:2000] for token in tokens])
-    for (place, _), (tokens, tags) in zip(records, lists, strict=True):
+        try:
+            _refuse_lists(tokens, tags, labelled, place)
+        except DataError as error:
+            reader.faults.add(error)
+        else:
+            lists.append((place, list(tokens or ()), list(tags)))
+    found: Scheme = "each" if scheme == "each" else recognise(tags for _, _, tags in lists)
+    glued = mostly_characters([token for _, tokens, _ in lists[:2000] for token in tokens])
+    for place, tokens, tags in lists:
         text, units = join_tokens(tokens, glued)
         chunks = chunks_of(tags, found)
         spans = [Span(int(units[c.first, 0]), int(units[c.last - 1, 1]), c.type) for c in chunks]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wordloom.data.examples import text_key
+from wordloom.data.faults import STRICT, Faults, NoRecordError
 from wordloom.errors import DataError
 from wordloom.text.units import Units, cut_out
 
@@ -131,9 +132,9 @@ class Tagged:
 class Reader:
     """Collects the records of one file: checks spans, and keeps what was repaired."""
 
-    def __init__(self, path: str, *, overlaps: bool = False):
+    def __init__(self, path: str, *, overlaps: bool = False, faults: Faults = STRICT):
         """overlaps: whether spans of one text may overlap."""
-        self.path, self.overlaps, self.notes = path, overlaps, Notes()
+        self.path, self.overlaps, self.faults, self.notes = path, overlaps, faults, Notes()
         self.texts: list[str] = []
         self.units: list[Units | None] = []
         self.spans: list[tuple[Span, ...]] = []
@@ -143,13 +144,13 @@ class Reader:
     def add(
         self, text: str, units: Units | None, spans: Iterable[Span], place: str, loose: Iterable[Span] = ()
     ) -> None:
-        """Raises DataError for an overlap that is not allowed."""
+        """An overlap that is not allowed is a fault."""
         kept = sorted(set(spans))
         for before, span in pairwise(kept):
             if span.start < before.end and not self.overlaps:
                 one, two = (f"{text[s.start : s.end]!r} ({s.type}, {s.start} to {s.end})" for s in (before, span))
-                raise DataError(f"the spans {one} and {two} overlap", where=place,
-                                cure="remove one, or set task.overlaps = 'outermost'")  # fmt: skip
+                self.faults.add(DataError(f"the spans {one} and {two} overlap", where=place,
+                                          cure="remove one, or set task.overlaps = 'outermost'"))  # fmt: skip
         self.texts.append(text)
         self.units.append(units)
         self.spans.append(tuple(kept))
@@ -159,7 +160,7 @@ class Reader:
     def done(self, columns: str, *, glued: bool = False, each: bool = False) -> Tagged:
         """Raises DataError for a file without a record."""
         if not self.texts:
-            raise DataError("no text in it", where=self.path, cure="check that the file was written completely")
+            raise NoRecordError("no text in it", where=self.path, cure="check that the file was written completely")
         columns = f"{self.path}: {columns}{self.notes}"
         return Tagged(self.texts, self.units, self.spans, self.loose, self.places, columns, glued, each)
 
@@ -193,17 +194,19 @@ def read_tagged(
     overlaps: bool = False,
     scheme: str = "auto",
     labelled: bool = True,
+    faults: Faults = STRICT,
 ) -> Tagged:
     """Read one file, by its suffix (after .gz, .zst or .xz): .jsonl, .json; .conllu; columns in every other.
 
     text: column of the tokens (from 1), or key of the text. label: column of the tags or its name, key of the spans.
     overlaps: whether spans may overlap. scheme: "auto", or "each": every token has a label of its own whatever it is.
-    labelled: False also reads texts without labels. Raises DataError with file and line.
+    labelled: False also reads texts without labels. Faults, with file and line: columns missing, spans that overlap or
+    lie outside their text, whatever is neither.
     """
     from wordloom.data import tag_columns, tag_json  # they fill the Reader above
 
     read: Callable[..., Tagged] = tag_json.read_json if is_json(path) else tag_columns.read_columns
-    return read(path, text=text, label=label, overlaps=overlaps, scheme=scheme, labelled=labelled)
+    return read(path, text=text, label=label, overlaps=overlaps, scheme=scheme, labelled=labelled, faults=faults)
 
 
 def is_json(path: str) -> bool:

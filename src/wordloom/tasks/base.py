@@ -26,8 +26,9 @@ R = TypeVar("R", bound="Records", contravariant=True)
 class Records(Protocol):
     """E labelled examples in file order, never changed.
 
-    Some say more to ``check``: ``faults()``, sentence -> places, what reading repaired or could not use; and
-    ``repeat_key(index)``, equal for records of which one is too many, where that is not ``key``.
+    Some say more to ``check``: ``faults()``, sentence -> places, what reading repaired or could not use; ``reading``
+    and ``sizes()``, ``columns`` and ``facts()`` without that; and ``repeat_key(index)``, equal for records of which one
+    is too many, where that is not ``key``.
     """
 
     @property
