@@ -34,10 +34,12 @@ transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
 
 
-def make(dtype: torch.dtype = torch.float32, activation: str = "swish", noise: float = 0.3) -> Any:
-    """A public model with every parameter random, the output's bias too."""
+def make(dtype: torch.dtype = torch.float32, activation: str = "swish", noise: float = 0.3, shared: bool = True) -> Any:
+    """A public model with every parameter random, the output's bias too; shared: one table of tokens for both sides,
+    else the source has five tokens more."""
     config = transformers.MarianConfig(
-        vocab_size=V, d_model=32, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4,
+        vocab_size=V if shared else V + 5, decoder_vocab_size=V, share_encoder_decoder_embeddings=shared,
+        d_model=32, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4,
         decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=24,
         activation_function=activation, scale_embedding=True, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
         forced_eos_token_id=None,
@@ -53,11 +55,12 @@ def make(dtype: torch.dtype = torch.float32, activation: str = "swish", noise: f
 
 
 @DTYPES
-@pytest.mark.parametrize("activation", ["swish", "relu"])
-def test_both_directions(tmp_path: Path, activation: str, dtype: torch.dtype) -> None:
-    theirs = make(dtype, activation)
+@pytest.mark.parametrize(("activation", "shared"), [("swish", True), ("relu", True), ("relu", False)])
+def test_both_directions(tmp_path: Path, activation: str, shared: bool, dtype: torch.dtype) -> None:
+    theirs = make(dtype, activation, shared=shared)
     theirs.save_pretrained(tmp_path / "hf")
     model = build(tmp_path / "hf", dtype)
+    assert (model.arch.vocab_size, model.arch.source_vocab_size) == (V, None if shared else V + 5)
     assert model.arch.activation == ("silu" if activation == "swish" else "relu")
     real_s, real_t = rows(SOURCE, S, 1)["documents"] > 0, rows(TARGET, T, 2)["documents"] > 0
     expected = theirs(**public_inputs())
@@ -94,8 +97,9 @@ def memorised(theirs: Any) -> Any:
     return theirs
 
 
-def test_gradients_cached_steps_and_greedy_text(tmp_path: Path) -> None:
-    theirs = memorised(make(noise=0.0))
+@pytest.mark.parametrize("shared", [True, False])
+def test_gradients_cached_steps_and_greedy_text(tmp_path: Path, shared: bool) -> None:
+    theirs = memorised(make(noise=0.0, shared=shared))
     theirs.save_pretrained(tmp_path / "hf")
     model = build(tmp_path / "hf", torch.float32)
     check_cached(model)
@@ -124,7 +128,8 @@ def test_an_old_folder_with_its_copies_and_sinusoids(tmp_path: Path) -> None:
         ("decoder_ffn_dim", 64, "decoder_ffn_dim 64 is not encoder_ffn_dim 48"),
         ("decoder_start_token_id", 3, "decoder_start_token_id 3 is not pad_token_id 0"),
         ("normalize_before", True, "normalize_before is True, not False: norms before the branches"),
-        ("share_encoder_decoder_embeddings", False, "two tables of tokens"),
+        ("share_encoder_decoder_embeddings", False, "missing model.decoder.embed_tokens.weight"),
+        ("decoder_vocab_size", 7, "decoder_vocab_size 7 is not vocab_size"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:

@@ -114,7 +114,18 @@ def test_pairs_are_learned_and_a_bundle_reads_with_both(
     loaded = api.load(tmp_path / "bundle")
     assert [a.text for a in loaded.predict(RECORDS.sources)] == RECORDS.targets
     facts = json.loads((tmp_path / "bundle" / "wordloom.json").read_text())
-    assert facts["twin"] == "none" and facts["architecture"]["source_vocab_size"] == sides[0].vocab_size
+    assert facts["architecture"]["source_vocab_size"] == sides[0].vocab_size
+    assert facts["twin"] == ("exact" if preset == "transformer-tiny" else "none")
+    if facts["twin"] == "exact":  # public code takes its source from the one tokenizer, and its answer from the other
+        transformers = pytest.importorskip("transformers")
+        reads, says = (
+            transformers.AutoTokenizer.from_pretrained(tmp_path / "bundle" / name) for name in ("source_tokenizer", "")
+        )
+        public = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "bundle").eval()
+        for text, wanted in PAIRS:
+            ids = [*reads(text, add_special_tokens=False)["input_ids"], reads.sep_token_id]
+            said = public.generate(torch.tensor([ids]), max_new_tokens=task.max_tokens, num_beams=4, do_sample=False)
+            assert says.decode(said[0], skip_special_tokens=True).strip() == wanted
     loaded.save(tmp_path / "again")
     assert [a.text for a in api.load(tmp_path / "again").predict(RECORDS.sources)] == RECORDS.targets
 

@@ -77,8 +77,9 @@ class Family:
     fixed: key -> (the one value that is supported, what another would mean). defaults: of keys that may be absent,
     where they are not ours. same: key -> key whose value it has here, dropouts alone; a difference is reported.
     copies: tied copy -> original. ignorable: patterns of buffers. spellings: old patterns of names -> today's.
-    gated: rows of a gated body that stand for those of ``parts``. settle: (architecture, raw tensors) -> architecture,
-    where only the weights tell what it is.
+    gated: rows of a gated body that stand for those of ``parts``; apart, apart_copies: rows and copies of a body with a
+    table of tokens for each side, that stand for those of ``parts`` and for ``copies``.
+    settle: (architecture, raw tensors) -> architecture, where only the weights tell what it is.
     views: our name (with ``{i}``) -> View. generates: whether generation_config.json belongs to it.
     """
 
@@ -101,6 +102,8 @@ class Family:
     ignorable: tuple[str, ...] = ()
     spellings: Mapping[str, str] = field(default_factory=dict)
     gated: Rows = field(default_factory=dict)
+    apart: Rows = field(default_factory=dict)
+    apart_copies: Mapping[str, str] = field(default_factory=dict)
     settle: Callable[[Any, Mapping[str, Tensor]], Any] = lambda arch, tensors: arch
     views: Mapping[str, View] = field(default_factory=dict)
     classifier_dropout: str | None = "classifier_dropout"

@@ -33,6 +33,7 @@ def places(family: Family, part: str, arch: Any, classes: int = 2) -> dict[str, 
     with torch.device("meta"):  # shapes only: no memory, and the random state stays as it is
         module = family.body(arch) if part == "body" else family.heads[part](arch, classes)
     rows = {**family.parts[part], **family.gated} if getattr(arch, "gated", False) else family.parts[part]
+    rows = {**rows, **family.apart} if _has_two_tables(arch) else rows
     found: dict[str, Place | None] = {}
     for ours, tensor in module.state_dict().items():
         names, number = row_of(rows, ours)
@@ -102,13 +103,17 @@ def tidy(
     return tensors
 
 
-def merge_copies(tensors: dict[str, Tensor], family: Family, known: frozenset[str]) -> list[str]:
+def _has_two_tables(arch: Any) -> bool:
+    return getattr(arch, "source_vocab_size", None) is not None
+
+
+def merge_copies(tensors: dict[str, Tensor], family: Family, known: frozenset[str], arch: Any) -> list[str]:
     """Remove tied copies from ``tensors``; the problems are copies that differ from their original.
 
     A copy that is a parameter of its own here (an untied output matrix) is none.
     """
     problems = []
-    for copy, original in family.copies.items():
+    for copy, original in (family.apart_copies if _has_two_tables(arch) else family.copies).items():
         if copy not in tensors or copy in known:
             continue
         tensor = tensors.pop(copy)

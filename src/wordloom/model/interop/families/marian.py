@@ -1,7 +1,7 @@
 """The Transformer of 2017 (Vaswani et al.), as Marian trains it (Junczys-Dowmunt et al. 2018): "marian".
 
 Sines and cosines lie in halves, not in turn; the scale of the embeddings and the activation are configuration, and the
-output has a bias.
+output has a bias. Where the two sides have no table in common, "vocab_size" is the source's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from wordloom.model.interop.family import ACTIVATIONS, Family, Rows, View, pair
 _SAME = {  # decoder key -> encoder key: both sides have one shape
     "decoder_attention_heads": "encoder_attention_heads",
     "decoder_ffn_dim": "encoder_ffn_dim",
-    "decoder_vocab_size": "vocab_size",
     "decoder_start_token_id": "pad_token_id",
 }
 
@@ -40,6 +39,12 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(key, config.get(other)) != config.get(other):
             what = f"{key} {config[key]} is not {other} {config.get(other)}"
             raise ConfigError(what, cure="use a folder whose two sides have one shape")
+    sizes = config.get("vocab_size"), config.get("decoder_vocab_size", config.get("vocab_size"))
+    if not config.get("share_encoder_decoder_embeddings", True):
+        return {"vocab_size": sizes[1], "source_vocab_size": sizes[0]}
+    if sizes[0] != sizes[1]:
+        what = f"decoder_vocab_size {sizes[1]} is not vocab_size {sizes[0]}, and one table serves both sides"
+        raise ConfigError(what, cure="set share_encoder_decoder_embeddings to false where there are two")
     return {}
 
 
@@ -47,7 +52,9 @@ def _write(arch: Architecture) -> dict[str, Any]:
     return {
         "decoder_attention_heads": arch.heads,
         "decoder_ffn_dim": arch.ffn_width,
+        "vocab_size": arch.vocab_size if arch.source_vocab_size is None else arch.source_vocab_size,
         "decoder_vocab_size": arch.vocab_size,
+        "share_encoder_decoder_embeddings": arch.source_vocab_size is None,
         "decoder_start_token_id": arch.pad_id,
         "forced_eos_token_id": None,  # absent, the public code would force token 0
     }
@@ -104,12 +111,12 @@ MARIAN = Family(
     fixed={
         "is_encoder_decoder": (True, "half of the model"),
         "is_decoder": (False, "half of the model"),
-        "share_encoder_decoder_embeddings": (True, "two tables of tokens"),
         "normalize_before": (False, "norms before the branches"),
         "normalize_embedding": (False, "a norm of the embeddings"),
         "add_final_layer_norm": (False, "a last norm"),
     },
     defaults={"activation_function": "gelu", "attention_dropout": 0.0, "max_position_embeddings": 1024},
+    derived=("source_vocab_size",),
     read=_read,
     write=_write,
     unfit=_unfit,
@@ -118,6 +125,11 @@ MARIAN = Family(
         "model.encoder.embed_tokens.weight": "model.shared.weight",
         "model.decoder.embed_tokens.weight": "model.shared.weight",
     },
+    apart={
+        "embeddings.tokens.weight": ("model.decoder.embed_tokens.weight",),
+        "source_embeddings.tokens.weight": ("model.encoder.embed_tokens.weight",),
+    },
+    apart_copies={"lm_head.weight": "model.decoder.embed_tokens.weight"},
     ignorable=(r"model\.(encoder|decoder)\.embed_positions\.weight",),  # the sinusoids themselves
     views={"bias": View(lambda t, arch: t[None], lambda t, arch: t[0])},  # a row (1, V)
     classifier_dropout=None,
