@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from wordloom import api, presets
+from wordloom.api.importing import export_model, import_folder
 from wordloom.api.language import open_language
 from wordloom.config import TokenizerConfig, TranslateConfig
 from wordloom.data.batch import Batch
 from wordloom.data.parallel import Parallel
-from wordloom.errors import BundleError, ConfigError
+from wordloom.errors import BundleError, ConfigError, TokenizerError
+from wordloom.infer.own_tokenizer import Tokenizers
 from wordloom.infer.task_predictor import TaskPredictor
 from wordloom.model.build import make_body
 from wordloom.model.model import Model
@@ -158,6 +161,15 @@ def test_from_files_to_answers_and_on(tmp_path: Path) -> None:
     further = api.finetune(run, pairs, tmp_path / "further", **how, **{"train.epochs": 1, "train.length": 48})
     kept = json.loads((further.path / "manifest.json").read_text())["hashes"]
     assert kept == hashes
+    public, imported = tmp_path / "public", tmp_path / "imported"
+    export_model(run, public)
+    import_folder(public, imported)
+    assert Tokenizers.open(imported, api.load(run).model.arch, strict=True).hashes == {
+        "tokenizer_hash": hashes["tokenizer"], "source_tokenizer_hash": hashes["source tokenizer"]
+    }  # fmt: skip
+    shutil.rmtree(public / "source_tokenizer")
+    with pytest.raises(TokenizerError, match="source_tokenizer"):
+        import_folder(public, tmp_path / "no")
     with pytest.raises(ConfigError, match="cannot fill in spans"):
         api.pretrain(str(tmp_path / "t.1"), tmp_path / "no", start=run, quiet=True)
     with pytest.raises(ConfigError, match="has one side"):

@@ -13,7 +13,7 @@ from typing import Any
 from wordloom.api.start import bundle_folder
 from wordloom.errors import BundleError
 from wordloom.infer.linear import refuse_linear
-from wordloom.infer.own_tokenizer import own_tokenizer
+from wordloom.infer.own_tokenizer import Tokenizers
 from wordloom.model.interop import has_segments, load_bundle, load_hf, model_of, save_bundle, save_hf
 from wordloom.model.interop.sentence import is_sentence_folder
 
@@ -34,19 +34,19 @@ def import_folder(source: str | Path, out: str | Path, *, overwrite: bool = Fals
 
         return import_sentence_folder(source, out, overwrite=overwrite)
     found = load_hf(source)
-    tokenizer = own_tokenizer(source, found.arch.vocab_size)
+    tokenizers = Tokenizers.open(source, found.arch)
     model = model_of(found)
     extra: dict[str, Any] = {
-        "tokenizer_hash": tokenizer.hash,
+        **tokenizers.hashes,
         "imported": {"family": found.family, "from": source.name, "report": list(found.report)},
     }
     if found.labels:
         extra |= {"labels": list(found.labels), "problem_type": found.problem_type}
-    also = partial(tokenizer.save, segments=has_segments(found.arch))
-    save_bundle(out, model, "pretrained", extra, also=also, tokens=tokenizer.ends, overwrite=overwrite)
+    also = partial(tokenizers.save, segments=has_segments(found.arch))
+    save_bundle(out, model, "pretrained", extra, also=also, tokens=tokenizers.own.ends, overwrite=overwrite)
     parameters = sum(p.numel() for p in model.parameters())
     heads = ", ".join(model.heads) or "none"
-    lines = [f"{found.family}: {parameters:,} parameters, heads: {heads}, tokenizer of {tokenizer.vocab_size:,}"]
+    lines = [f"{found.family}: {parameters:,} parameters, heads: {heads}, tokenizer of {tokenizers.own.vocab_size:,}"]
     return [*lines, *(f"note: {line}" for line in found.report), f"written: {out}"]
 
 
@@ -62,7 +62,8 @@ def export_model(
     cure = "export its vectors, where it has some, or serve the run itself"
     refuse_linear(folder, "a linear classifier has no public twin", cure)
     bundle = load_bundle(folder)
-    tokenizer = own_tokenizer(folder, bundle.model.arch.vocab_size)
+    tokenizers = Tokenizers.open(folder, bundle.model.arch)
+    tokenizer = tokenizers.own
     head = dict(bundle.model.heads).get("classify")
     if getattr(head, "pooling", None) == "last" and tokenizer.pad_id == tokenizer.sep_id:
         what = "its classifier reads the end token, which is its padding too: public code would read the token before"
@@ -74,7 +75,7 @@ def export_model(
         problem_type=bundle.extra.get("problem_type"),
         tokens=tokenizer.ends,
         family=family,
-        also=partial(tokenizer.save, segments=has_segments(bundle.model.arch)),
+        also=partial(tokenizers.save, segments=has_segments(bundle.model.arch)),
         overwrite=overwrite,
     )
     return [f"written: {out}"]

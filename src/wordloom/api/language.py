@@ -10,7 +10,7 @@ from wordloom.api.objectives import learned_objective
 from wordloom.api.start import bundle_folder
 from wordloom.errors import BundleError
 from wordloom.infer.linear import refuse_linear
-from wordloom.infer.own_tokenizer import own_tokenizer, source_tokenizer
+from wordloom.infer.own_tokenizer import own_tokenizer
 from wordloom.model.interop import load_bundle, load_hf, model_of
 from wordloom.model.model import Model
 from wordloom.text.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ def open_language(path: str | Path) -> Language:
         model, extra = bundle.model, bundle.extra
     else:
         model = model_of(load_hf(folder))
-    if source_tokenizer(folder, model.arch) is not None:
+    if getattr(model.arch, "source_vocab_size", None) is not None:
         raise BundleError("the model reads another vocabulary than it writes: it answers sources alone", where=path,
                           cure="use wordloom predict")  # fmt: skip
     tokenizer = own_tokenizer(folder, model.arch.vocab_size)

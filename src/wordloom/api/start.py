@@ -15,7 +15,7 @@ from wordloom.api.building import architecture_of, open_tokenizer
 from wordloom.config import ModelConfig, Recipe, TokenizerConfig, make
 from wordloom.errors import BundleError, ConfigError
 from wordloom.infer.linear import refuse_linear
-from wordloom.infer.own_tokenizer import own_tokenizer, source_tokenizer
+from wordloom.infer.own_tokenizer import Tokenizers
 from wordloom.model.architecture import Architecture
 from wordloom.model.build import AnyArchitecture, make_body, reads_source
 from wordloom.model.convolution import ConvolutionArchitecture
@@ -102,12 +102,12 @@ def open_start(model: str | Path, recipe: Recipe, texts: list[str], sources: lis
     cure = f"start from its vectors, {inside}" if inside.is_dir() else "start from the preset tf-idf again"
     refuse_linear(folder, "a linear classifier has no weights to start from", cure)
     loaded = load_any(folder)
-    tokenizer = own_tokenizer(folder, loaded.arch.vocab_size)
-    source = source_tokenizer(folder, loaded.arch)
-    if sources is not None and source is None:
+    tokenizers = Tokenizers.open(folder, loaded.arch)
+    if sources is not None and tokenizers.source is None:
         raise ConfigError("one vocabulary serves both sides of this start", where="task.vocabularies",
                           cure="leave it away, or begin with a preset")  # fmt: skip
-    return Start(name, with_dropouts(loaded.arch, recipe.model), tokenizer, loaded.states, loaded.report, source)
+    arch = with_dropouts(loaded.arch, recipe.model)
+    return Start(name, arch, tokenizers.own, loaded.states, loaded.report, tokenizers.source)
 
 
 def with_dropouts(arch: AnyArchitecture, model: ModelConfig) -> AnyArchitecture:

@@ -20,7 +20,7 @@ from wordloom.data.examples import Examples, read_examples
 from wordloom.data.readers import strip_html
 from wordloom.errors import BundleError, DataError
 from wordloom.infer.abstaining import refuse_abstaining, withheld
-from wordloom.infer.own_tokenizer import own_tokenizer, source_tokenizer
+from wordloom.infer.own_tokenizer import Tokenizers
 from wordloom.metrics import Score
 from wordloom.model.build import AnyArchitecture
 from wordloom.model.interop import has_segments, load_bundle, save_bundle
@@ -221,16 +221,15 @@ def open_task(
     if not isinstance(settings, dict):
         raise BundleError("this bundle is a pre-trained model without a task", where=folder,
                           cure="fine-tune it first with wordloom finetune")  # fmt: skip
-    tokenizer = own_tokenizer(bundle.path, bundle.model.arch.vocab_size, strict=True)
-    task = restore(settings, tokenizer)
-    source = source_tokenizer(bundle.path, bundle.model.arch)
-    if source is not None:
+    tokenizers = Tokenizers.open(bundle.path, bundle.model.arch, strict=True)
+    task = restore(settings, tokenizers.own)
+    if tokenizers.source is not None:
         if not hasattr(task, "source_tokenizer"):
             raise BundleError("a task that has one vocabulary is stored with a model of two", where=folder,
                               cure="copy the whole bundle again")  # fmt: skip
-        task.source_tokenizer = source
+        task.source_tokenizer = tokenizers.source
     check_heads(bundle.model, task, folder)
-    return bundle.model, tokenizer, task, extra
+    return bundle.model, tokenizers.own, task, extra
 
 
 def check_heads(model: Model, task: Headed, folder: str | Path) -> None:

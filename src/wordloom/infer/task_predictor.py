@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from torch import nn
 
-from wordloom.infer.own_tokenizer import SOURCE
+from wordloom.infer.own_tokenizer import Tokenizers
 from wordloom.infer.predictor import open_task, refuse_one_string
 from wordloom.metrics import Score, Tally, tally_scores
 from wordloom.model.build import AnyArchitecture
@@ -56,24 +57,16 @@ class TaskPredictor:
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write a bundle: whole or not at all. Raises BundleError where the folder holds something."""
-        extra = self.extra | {"task": self.task.settings(), "tokenizer_hash": self.tokenizer.hash}
+        arch = self.model.arch
+        apart = getattr(arch, "source_vocab_size", None) is not None
+        tokenizers = Tokenizers(self.tokenizer, self.task.source_tokenizer if apart else None)
+        extra = self.extra | {"task": self.task.settings(), **tokenizers.hashes}
         if names := getattr(self.task, "labels", ()):  # of the classes of a task that has some: for config.json
             extra["labels"] = list(names)
-        if (source := self._source_tokenizer) is not None:
-            extra["source_tokenizer_hash"] = source.hash
-        save_bundle(folder, self.model, self.task.name, extra, also=self._save_tokenizers, tokens=self.tokenizer.ends,
-                    overwrite=overwrite)  # fmt: skip
-
-    @property
-    def _source_tokenizer(self) -> Tokenizer | None:
-        """Of a model that reads another vocabulary than it writes."""
-        apart = getattr(self.model.arch, "source_vocab_size", None) is not None
-        return self.task.source_tokenizer if apart else None
-
-    def _save_tokenizers(self, folder: Path) -> None:
-        self.tokenizer.save(folder, segments=has_segments(self.model.arch))
-        if (source := self._source_tokenizer) is not None:
-            source.save(folder / SOURCE)
+        also = partial(tokenizers.save, segments=has_segments(arch))
+        save_bundle(
+            folder, self.model, self.task.name, extra, also=also, tokens=self.tokenizer.ends, overwrite=overwrite
+        )
 
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
         """One answer per input, in order. Raises DataError for an input the task does not read."""
