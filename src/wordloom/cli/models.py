@@ -316,6 +316,6 @@ def demo(
 
 
 def _number(text: str) -> int | str:
-    if not text.isdigit() and text != "auto":
+    if not text.isdecimal() and text != "auto":
         raise ConfigError(f"--size {text!r} is neither a whole number nor auto", cure="write for example --size 8192")
     return text if text == "auto" else int(text)

@@ -7,6 +7,7 @@ find the rest (known-item search; Lee et al. 2019 train on such pairs). So train
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ QUERY_NAMES = ("query", "anchor", "question")
 POSITIVE_NAMES = ("positive", "positives", "pos", "positive_passages", "document", "passage", "answer")
 NEGATIVE_NAMES = ("negative", "negatives", "neg", "negative_passages")
 _QRELS_CURE = "write query-id, corpus-id and score, parted by tabs, with that header"
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +219,7 @@ def _judgment(
 
 
 def _whole(text: str) -> bool:
-    return text.removeprefix("-").isdigit()
+    return _WHOLE.fullmatch(text) is not None
 
 
 def _read_pairs(table: Table, query_at: int, positive_at: int, faults: Faults) -> Collection:

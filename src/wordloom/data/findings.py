@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wordloom.data.near import JACCARD, SHINGLE, NearIndex
+from wordloom.data.readers import replace_surrogates
 
 SHOWN = 3  # places named of every finding
 LISTED = 20  # faults named of a file
@@ -42,7 +43,8 @@ class CheckReport:
     def add(
         self, name: str, part: str, text: str, count: int, problem: bool = False, places: Iterable[str] = ()
     ) -> None:
-        self.facts.append(Fact(name, part, text, count, problem, tuple(places)))
+        shown = tuple(replace_surrogates(place)[0] for place in places)
+        self.facts.append(Fact(name, part, replace_surrogates(text)[0], count, problem, shown))
 
     def add_malformed(self, part: str, faults: Sequence[str], read_on: bool) -> None:
         """faults: sentences. read_on: other records of the file were read."""

@@ -31,7 +31,7 @@ def _json_list(value: object) -> list[Any] | None:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             parsed = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return parsed if isinstance(parsed, list) else None
     return None

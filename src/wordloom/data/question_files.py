@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from wordloom.data.faults import Faults
 from wordloom.data.json_places import JsonText, with_starts
-from wordloom.data.readers import COMPRESSIONS, strict_decode, whole_text
+from wordloom.data.readers import COMPRESSIONS, replace_surrogates, strict_decode, whole_text
 from wordloom.data.tables import Table, open_table, table_rows
 from wordloom.errors import DataError
 
@@ -84,7 +84,7 @@ def _squad_records(document: Any, source: JsonText, faults: Faults) -> Iterator[
     articles = _list(document, "data", source.path, faults)
     for number, (article, at) in enumerate(with_starts(articles), start=1):
         title = article.get("title") if isinstance(article, dict) else None
-        name = title if isinstance(title, str) and title else f"article {number}"
+        name = _printable(title) if isinstance(title, str) and title else f"article {number}"
         paragraphs = _list(article, "paragraphs", f"{source.place(at)}: {name}", faults)
         for count, (paragraph, begin) in enumerate(with_starts(paragraphs), start=1):
             named = f"{name}, paragraph {count}"
@@ -95,9 +95,14 @@ def _squad_records(document: Any, source: JsonText, faults: Faults) -> Iterator[
                     where = f"{source.place(start)}: {named}"
                     faults.add(DataError("an entry of qas is no object", where=where, cure=SHAPE))
                     continue
-                own = qa.get("id")
+                own = _printable(qa.get("id"))
                 yield Record(f"{source.place(start)}: {named}/{own}", qa.get("question"), context, own,
                              qa.get("answers"), qa.get("is_impossible"), source, start)  # fmt: skip
+
+
+def _printable(name: Any) -> Any:
+    """A title or an id without halves of surrogate pairs: it stands in reports and answers, which are UTF-8."""
+    return replace_surrogates(name)[0] if isinstance(name, str) else name
 
 
 def _list(value: Any, key: str, where: str, faults: Faults) -> list[Any]:
@@ -113,7 +118,7 @@ def _flat(record: Any, place: str, number: str) -> Record:
         raise DataError("not a JSON object", where=place, cure="write {question, context, answers} for each")
     question = next((record[n] for n in QUESTION_NAMES if n in record), None)
     context = next((record[n] for n in CONTEXT_NAMES if n in record), None)
-    own = next((record[n] for n in ID_NAMES if record.get(n) is not None), number)
+    own = _printable(next((record[n] for n in ID_NAMES if record.get(n) is not None), number))
     answers = _answers_of(record)
     return Record(place, question, context, own, answers, record.get("is_impossible"))
 
@@ -129,7 +134,7 @@ def _answers_of(record: dict[str, Any]) -> Any:
     if isinstance(given, str):  # a cell of a table
         try:
             given = json.loads(given)
-        except ValueError:
+        except (ValueError, RecursionError):
             return given
     if isinstance(given, dict) and isinstance(given.get("text"), list):
         starts = given.get("answer_start")

@@ -8,6 +8,7 @@ can be learned from it, but it is still a right answer to compare with, as in th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from wordloom.errors import DataError
 
 NEAR = 20  # characters from a wrong offset: those of CMRC 2018's files are off by one or two
 SHOWN = 3  # places named of what was repaired or not found
+_WHOLE = re.compile(r"-?\d{1,18}(?:\.0)?")  # an offset; more digits than those count no characters
 
 
 class Question(NamedTuple):
@@ -233,6 +235,7 @@ def _span(answer: Any, number: int, record: Record, context: str, odd: _Odd) -> 
         raise DataError("an answer has no text", where=record.answer_place(number),
                         cure="fill it in, or write no answer at all")  # fmt: skip
     offset = _offset(start, record, number)
+    text = replace_surrogates(text)[0]
     span = _locate(text, offset, context)
     if span.start < 0:
         odd.unfound.append(f"{record.answer_place(number)} ({_short(text)})")
@@ -244,8 +247,8 @@ def _span(answer: Any, number: int, record: Record, context: str, odd: _Odd) -> 
 def _offset(value: Any, record: Record, number: int) -> int | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not str(value).strip().removeprefix("-").removesuffix(".0").isdecimal():
-        what = f"answer_start {value!r} is not a whole number"
+    if isinstance(value, bool) or not _WHOLE.fullmatch(str(value).strip()):
+        what = f"answer_start {_short(repr(value))} is not a whole number"
         raise DataError(what, where=record.answer_place(number), cure="correct it")
     return int(float(value))
 

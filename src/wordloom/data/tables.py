@@ -59,7 +59,7 @@ class Table:
         """Index of a column by name or, from 1, by number."""
         if name in self.names:
             return self.names.index(name)
-        if name.isdigit() and 1 <= int(name) <= len(self.names) and self.format != "jsonl":
+        if name.isdecimal() and 1 <= int(name) <= len(self.names) and self.format != "jsonl":
             return int(name) - 1
         listed = ", ".join(self.names)
         raise DataError(f"no column {name!r}", where=self.path, cure=f"choose one of: {listed}")

@@ -156,14 +156,14 @@ def _number(asked: str | None, path: str, usual: int, width: int, conllu: bool) 
         return usual - 1
     if conllu and asked.lower() in CONLLU:
         return CONLLU.index(asked.lower())
-    if not asked.isdigit() or not 1 <= int(asked) <= width:
+    if not asked.isdecimal() or not 1 <= int(asked) <= width:
         raise DataError(f"no column {asked!r}", where=path, cure=f"give its number, 1 to {width}")
     return int(asked) - 1
 
 
 def _conllu_tags(path: str, sentences: Sequence[Sentence], label: str | None) -> tuple[list[list[str]], str]:
     """A column by its name, or else what stands behind a name in MISC; tokens without it are O."""
-    if label is not None and (label.lower() in CONLLU or label.isdigit()):
+    if label is not None and (label.lower() in CONLLU or label.isdecimal()):
         at = _number(label, path, 0, len(CONLLU), True)
         return [[row[at] for row in s.rows] for s in sentences], f"column {CONLLU[at]}"
     misc = [[dict(_pairs(row[-1])) for row in s.rows] for s in sentences]

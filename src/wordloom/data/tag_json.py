@@ -115,7 +115,7 @@ def _values(path: str, faults: Faults) -> Iterator[tuple[str, Any]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.add(DataError(f"not valid JSON ({error})", where=place, cure="write one object a line"))
         else:
             yield place, value
@@ -124,7 +124,7 @@ def _values(path: str, faults: Faults) -> Iterator[tuple[str, Any]]:
 def _items(source: JsonText) -> Iterator[tuple[str, Any]]:
     try:
         values = source.decode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         where = f"{source.path}:{getattr(error, 'lineno', 1)}"
         raise DataError(f"not valid JSON ({error})", where=where, cure="export it again") from None
     for number, (value, at) in enumerate(with_starts(values), start=1):
@@ -159,10 +159,20 @@ def _spans(record: Record, asked: str | None, place: str) -> tuple[str, list[Any
         raise DataError(f"{key!r} holds {type(value).__name__}, not a list of spans", where=place,
                         cure='write [[0, 4, "PER"], ...]')  # fmt: skip
     if key == "annotations" and (_is_task(record) or (value and isinstance(value[0], dict) and "result" in value[0])):
-        results = [item for annotation in _annotations(record)[:1] for item in annotation.get("result", [])]
-        regions = [item["value"] for item in results if isinstance(item.get("value"), dict)]
-        return "Label Studio", [item for item in regions if "labels" in item]
+        return "Label Studio", _regions(record, place)
     return f"{key}: spans by character", value
+
+
+def _regions(record: Record, place: str) -> list[Record]:
+    """The labelled spans of the first annotation; what else an annotator may have added is no span."""
+    found: list[Record] = []
+    for annotation in _annotations(record)[:1]:
+        results = annotation.get("result", [])
+        if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
+            raise DataError("the result of an annotation is no list of objects", where=place, cure="export it again")
+        regions = [item["value"] for item in results if isinstance(item.get("value"), dict)]
+        found += [region for region in regions if "labels" in region]
+    return found
 
 
 def _cluener(value: dict[str, Any], place: str) -> list[Any]:
@@ -172,7 +182,7 @@ def _cluener(value: dict[str, Any], place: str) -> list[Any]:
             raise DataError(f"the spans of {kind!r} are not an object", where=place,
                             cure='write {"name": {"surface": [[0, 4]]}}')  # fmt: skip
         for surface, places in surfaces.items():
-            for pair in places:
+            for pair in places if isinstance(places, list) else [places]:
                 if not (isinstance(pair, list) and len(pair) == 2):
                     raise DataError(f"{pair!r} is not [start, end]", where=place, cure="write two numbers")
                 first, last = pair
