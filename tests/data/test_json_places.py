@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,16 @@ def test_questions_and_answers_are_at_their_lines(tmp_path: Path, indent: int | 
         own = next(i for i, line in enumerate(lines) if f'"id": "{name}"' in line)
         assert max(i for i, line in enumerate(lines[:own]) if line.strip() == "{") + 1 == at
         assert f'"dog{name[1]}"' in lines[answer_at] and lines[answer_at - 1].strip() == "{"
+
+
+def test_places_that_go_back_and_forth_cost_their_distance() -> None:
+    """Answers of a question are looked up from its own place, again and again."""
+    text = "[\n" + "1,\n" * 2_000_000 + "2]"
+    source = JsonText("a.json", text)
+    last = text.index("2]")
+    began = time.process_time()
+    for _ in range(2000):
+        assert source.place(last) == "a.json:2000002"
+        assert source.place(last - 6) == "a.json:2000000"
+    assert source.place(0) == "a.json:1"
+    assert time.process_time() - began < 1

@@ -239,3 +239,12 @@ def test_check_of_labelled_texts_lists_faults_too(tmp_path: Path) -> None:
     listed = {fact.part: fact.places for fact in report.facts if fact.name == "malformed"}
     assert [said.split(": ")[0].rpartition(":")[2] for said in listed["a.csv"]] == ["3", "4", "6"]
     assert len(listed["b"]) == 1 and report.count("size") == 2
+
+
+def test_kept_faults_let_their_records_go(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"source": "a", "target": "b"}\n' + '{"source": "x\n{"source": "a", "target": ""}\n', "utf-8")
+    faults = Faults(keep=True)
+    read_parallel(str(path), faults=faults)
+    assert len(faults.found) == 2
+    assert all(e.__traceback__ is None and e.__context__ is None for e in faults.found.values())

@@ -32,6 +32,7 @@ class Faults:
         if not self.keep:
             raise error
         if not (self.found and isinstance(error, NoRecordError)):
+            error.__traceback__ = error.__context__ = None  # they hold the frames of the reader, its records with them
             self.found.setdefault(str(error), error)
 
 
