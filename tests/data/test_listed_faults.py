@@ -248,3 +248,13 @@ def test_kept_faults_let_their_records_go(tmp_path: Path) -> None:
     read_parallel(str(path), faults=faults)
     assert len(faults.found) == 2
     assert all(e.__traceback__ is None and e.__context__ is None for e in faults.found.values())
+
+
+def test_a_record_with_a_faulty_part_is_read_without_it(tmp_path: Path) -> None:
+    """So what check says of the file is said of what is sound, not of the records that have no fault."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines({"text": "ab cd", "spans": [[0, 2, "X"], [3, 9, "X"]]}, {"text": "ef", "spans": []}), "utf-8")
+    report = api.check(path, task="tag")
+    (malformed,) = [fact for fact in report.facts if fact.name == "malformed"]
+    assert malformed.text == "1 fault to correct before training; all else here is said of what is sound"
+    assert report.count("size") == 2

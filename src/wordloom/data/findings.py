@@ -47,11 +47,11 @@ class CheckReport:
         self.facts.append(Fact(name, part, replace_surrogates(text)[0], count, problem, shown))
 
     def add_malformed(self, part: str, faults: Sequence[str], read_on: bool) -> None:
-        """faults: sentences. read_on: other records of the file were read."""
+        """faults: sentences. read_on: what is sound of the file was read."""
         if not faults:
             return
         said = f"{plural(len(faults), 'fault')} to correct before training"
-        said += "; all else here is said of the other records" if read_on else ""
+        said += "; all else here is said of what is sound" if read_on else ""
         more = len(faults) - LISTED
         self.add("malformed", part, said, len(faults), True,
                  [*faults[:LISTED], *([f"and {more:,} more"] if more > 0 else [])])  # fmt: skip
