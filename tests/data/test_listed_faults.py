@@ -258,3 +258,17 @@ def test_a_record_with_a_faulty_part_is_read_without_it(tmp_path: Path) -> None:
     (malformed,) = [fact for fact in report.facts if fact.name == "malformed"]
     assert malformed.text == "1 fault to correct before training; all else here is said of what is sound"
     assert report.count("size") == 2
+
+
+def test_a_file_that_cannot_be_opened_does_not_hide_the_others(tmp_path: Path) -> None:
+    files = {
+        "good.tsv": lines("text\tlabel", "a good film\tpos", "a bad film\tneg", "a nice one\tpos"),
+        "empty.tsv": "",
+        "lines.txt": "\ufeff__label__pos one two\n__label__neg three\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    report = check([str(tmp_path / name) for name in files], against={"test": str(tmp_path / "empty.tsv")})
+    assert [fact.part for fact in report.facts if fact.name == "malformed"] == ["empty.tsv", "test"]
+    text = "\n".join(report.lines())
+    assert "3 records" in text and "2 records" in text  # a byte order mark does not make a corpus of a .txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -102,10 +103,13 @@ def _splits(paths: list[str], columns: dict[str, Any]) -> dict[str, str]:
 def _is_labelled(path: str, columns: dict[str, Any]) -> bool:
     if file_format(path) == "txt":
         with open_file(path) as file:
-            return file.read(9) == b"__label__"
+            return file.read(12).removeprefix(codecs.BOM_UTF8).startswith(b"__label__")
     if columns["label"] is not None:
         return True
-    table = open_table(path, Faults(keep=True))
+    try:
+        table = open_table(path, Faults(keep=True))
+    except DataError:
+        return True  # reading it says what is wrong, beside what the other files hold
     try:
         return guess_columns(table, columns["text"], None, columns["pair"], require_label=False).label is not None
     except DataError:
@@ -116,5 +120,8 @@ def _present(path: str, columns: dict[str, Any]) -> dict[str, Any]:
     """The asked columns that a file beside a raw corpus has; the others were meant for the corpus."""
     if file_format(path) == "txt":
         return {}
-    names = open_table(path, Faults(keep=True)).names
+    try:
+        names = open_table(path, Faults(keep=True)).names
+    except DataError:
+        return {}  # reading it says what is wrong
     return {role: name for role, name in columns.items() if name in names}
