@@ -94,7 +94,8 @@ def _splits(paths: list[str], columns: dict[str, Any]) -> dict[str, str]:
         order = ["train", "dev", "valid", "validation", "val", "test"]
         return {name: found[name] for name in order if name in found}
     files = [path for given in paths for path in find_files(given)[0]]
-    if all(_is_labelled(path, columns) for path in files):
+    likely = _is_labelled if len(files) == 1 else _is_labelled_or_no_table
+    if all(likely(path, columns) for path in files):
         names = [os.path.basename(path) for path in files]
         return dict(zip(files if len(set(names)) < len(names) else names, files, strict=True))
     return {}
@@ -106,14 +107,19 @@ def _is_labelled(path: str, columns: dict[str, Any]) -> bool:
             return file.read(12).removeprefix(codecs.BOM_UTF8).startswith(b"__label__")
     if columns["label"] is not None:
         return True
-    try:
-        table = open_table(path, Faults(keep=True))
-    except DataError:
-        return True  # reading it says what is wrong, beside what the other files hold
+    table = open_table(path, Faults(keep=True))
     try:
         return guess_columns(table, columns["text"], None, columns["pair"], require_label=False).label is not None
     except DataError:
         return False
+
+
+def _is_labelled_or_no_table(path: str, columns: dict[str, Any]) -> bool:
+    """Of one file among several: reading it then says what is wrong, beside what the others hold."""
+    try:
+        return _is_labelled(path, columns)
+    except DataError:
+        return True
 
 
 def _present(path: str, columns: dict[str, Any]) -> dict[str, Any]:
