@@ -198,7 +198,7 @@ def test_a_preset_s_tokenizer_reads_the_training_part_alone(
     path = tmp_path / "data.tsv"
     path.write_text(("text\tlabel\n" if task == "classify" else "") + "".join(labelled))
 
-    def stop(_model: str, _recipe: object, texts: list[str]) -> None:
+    def stop(_model: str, _recipe: object, texts: list[str], *_sources: object) -> None:
         raise _SeenError(*texts)
 
     module = "finetuning" if task == "classify" else "solving"

@@ -156,7 +156,7 @@ def test_a_start_without_a_mask_token_replaces_no_run(
 ) -> None:
     known = Tokenizer.load(first / "tokenizer")
     maskless = Tokenizer(known.backend, {role: t for role, t in known.roles.items() if role != "mask_token"})
-    monkeypatch.setattr("wordloom.api.start.own_tokenizer", lambda folder, size: maskless)
+    monkeypatch.setattr("wordloom.infer.own_tokenizer.own_tokenizer", lambda folder, size, strict: maskless)
     shutil.copytree(first, tmp_path / "run")
     with pytest.raises(WordloomError, match="no mask token"):
         go_on(first, tiny.write_corpus(tmp_path / "c.txt"), tmp_path / "run", overwrite=True)
